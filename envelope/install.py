@@ -1,0 +1,153 @@
+"""install(): checks everything at once and puts the parts in their places.
+
+The framework builds its middleware stack at the first request or at start-up. ``install`` takes part in
+that moment, so it does not matter what is added to the application before or after it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+from weakref import WeakSet
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.types import ASGIApp
+
+from envelope.errors.error_map import ErrorMap
+from envelope.errors.failures import EchoValues
+from envelope.errors.tree import ConfigurationError
+from envelope.wire.answers import Answers
+from envelope.wire.bodies import Shape
+from envelope.wire.convention import Convention, SuccessStatus
+from envelope.wire.failure_net import FailureNet
+from envelope.wire.middleware import EnvelopeMiddleware
+
+_installed: WeakSet[Starlette] = WeakSet()
+
+
+def install(
+    app: Starlette,
+    *,
+    errors: ErrorMap | None = None,
+    exempt: Sequence[str] = (),
+    success_status: SuccessStatus = "always-200",
+    shape: Shape = Shape(),  # noqa: B008 - frozen
+    echo_values: EchoValues = "safe",
+) -> None:
+    """Make a Starlette or FastAPI application speak the convention.
+
+    Every JSON success is sent as ``{"status": "success", "content": ...}``, every failure as
+    ``{"code": ..., "message": ..., "status": "failure"}``. Works before or after middleware, routes and
+    exception handlers are added, until the application starts.
+
+    Args:
+        app: The application; its routes are not touched.
+        errors: Domain exception -> failure.
+        exempt: Paths, relative to the root path, whose output is sent as it is: ``"/oauth/token"`` is
+            that path, ``"/hooks/*"`` all below it.
+        success_status: ``"always-200"`` sends 201, 202 and the like as 200, and a 204 as 200 with
+            ``"content": null``; ``"keep"`` keeps the status, and a 204 empty.
+        shape: Key names and words, for near relatives of the convention.
+        echo_values: ``"safe"`` lets validation messages quote short values that are no secrets;
+            ``"never"`` keeps every value out.
+
+    Raises:
+        ConfigurationError: An option is not what it should be, or the application has started or was
+            installed before.
+    """
+    _check_app(app)
+    convention = Convention(
+        errors=errors, exempt=exempt, success_status=success_status, shape=shape, echo_values=echo_values
+    )
+    build = app.build_middleware_stack
+    app.build_middleware_stack = lambda: _build_stack(app, convention, build)  # type: ignore[method-assign]
+    _installed.add(app)
+
+
+def _check_app(app: object) -> None:
+    if not isinstance(app, Starlette):
+        raise ConfigurationError(
+            f"install() takes a Starlette or FastAPI application, not {type(app).__name__};"
+            " around any other ASGI application, use EnvelopeMiddleware(app)"
+        )
+    if app.middleware_stack is not None:
+        raise ConfigurationError("the application has started; call install(app) where it is created")
+    if app in _installed:
+        raise ConfigurationError("install() was called for this application before; call it once")
+    _check_middleware(app)
+
+
+def _check_middleware(app: Starlette) -> None:
+    if any(middleware.cls is EnvelopeMiddleware for middleware in app.user_middleware):
+        raise ConfigurationError("EnvelopeMiddleware is added to the application as well; install(app) is enough")
+
+
+def _build_stack(app: Starlette, convention: Convention, build: Callable[[], ASGIApp]) -> ASGIApp:
+    """Build the framework's own stack with our layers and handlers in it, leaving the application as it was."""
+    _check_middleware(app)
+    user_middleware, user_handlers = app.user_middleware, app.exception_handlers
+    answers = _answers(app, convention)
+    inner: Any = Middleware(EnvelopeMiddleware.behind_net, convention=convention, answers=answers)
+    app.user_middleware = [*user_middleware, inner]
+    app.exception_handlers = dict(answers.handlers)
+    try:
+        stack = build()
+    finally:
+        app.user_middleware, app.exception_handlers = user_middleware, user_handlers
+    return _cast_net(stack, lambda inside: FailureNet(inside, convention, answers, _cors(user_middleware)))
+
+
+def _answers(app: Starlette, convention: Convention) -> Answers:
+    own: dict[Any, Any] = dict(app.exception_handlers)
+    framework_errors: tuple[type[Exception], ...] = (HTTPException,)
+    framework_handler = None
+    fastapi = sys.modules.get("fastapi.exception_handlers")
+    if fastapi is not None:
+        # FastAPI registers its own handlers as an application would; ours stand in for those two.
+        framework_errors += (fastapi.RequestValidationError,)
+        if own.get(HTTPException) is fastapi.http_exception_handler:
+            framework_handler = own.pop(HTTPException)
+        if own.get(fastapi.RequestValidationError) is fastapi.request_validation_exception_handler:
+            del own[fastapi.RequestValidationError]
+    return Answers(
+        convention,
+        handlers=own,
+        framework_errors=framework_errors,
+        framework_handler=framework_handler,
+        debug=app.debug,
+    )
+
+
+def _cors(user_middleware: Sequence[Middleware]) -> Callable[[ASGIApp], ASGIApp]:
+    """Give what wraps an answer in the application's CORS headers."""
+    cors = [
+        middleware
+        for middleware in user_middleware
+        if isinstance(middleware.cls, type) and issubclass(middleware.cls, CORSMiddleware)
+    ]
+
+    def around(app: ASGIApp) -> ASGIApp:
+        for middleware in cors:
+            app = middleware.cls(app, *middleware.args, **middleware.kwargs)
+        return app
+
+    return around
+
+
+def _cast_net(stack: ASGIApp, net: Callable[[ASGIApp], FailureNet]) -> ASGIApp:
+    """Put the net directly inside the innermost ``ServerErrorMiddleware``; instrumentation may have added some."""
+    innermost = None
+    layer: Any = stack
+    while layer is not None:
+        if isinstance(layer, ServerErrorMiddleware):
+            innermost = layer
+        layer = getattr(layer, "app", None)
+    if innermost is None:
+        return net(stack)
+    innermost.app = net(innermost.app)
+    return stack

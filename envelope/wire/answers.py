@@ -1,0 +1,198 @@
+"""Answers: the response to an exception, from the application's own handlers or from ours.
+
+A failure that has an answer is never raised again. A crash is answered too, with the opaque 500, but
+the layer that asked raises it again, for the server's log, error trackers and test clients.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketState
+
+from envelope.errors.failures import only_leaf
+from envelope.errors.tree import ApiError, ConfigurationError
+from envelope.wire.convention import Convention
+from envelope.wire.exchange import KEY
+from envelope.wire.failure_response import FailureResponse, render_failure
+
+logger = logging.getLogger("envelope.wire")
+
+Connection = Request | WebSocket
+AsyncHandler = Callable[[Any, Any], Awaitable[Response | None]]
+
+#: How Starlette words it when an exception that has a handler comes after ``http.response.start``.
+_HIDING = ("Caught handled exception, but response already started.",)
+
+#: A close frame's reason holds this many bytes (RFC 6455, 5.5).
+_LONGEST_REASON = 123
+
+
+class Answer(NamedTuple):
+    """What to send, and what to raise after it.
+
+    Attributes:
+        response: None: leave the answer to the framework.
+        crash: None: the exception was an answer, and is not raised again.
+    """
+
+    response: Response | None
+    crash: Exception | None
+
+
+class Answers:
+    """Answers exceptions for one application.
+
+    Args:
+        convention: How failures look.
+        handlers: The application's own handlers, by exception class or status, as Starlette keeps them.
+        framework_errors: Framework exceptions that get our handler unless the application has its own.
+        framework_handler: How the framework answers an ``HTTPException`` that is no failure.
+        debug: Leave crashes to the framework's page when the client accepts HTML.
+
+    Raises:
+        ConfigurationError: ``Exception`` has both a handler and a rule of the ``ErrorMap``.
+    """
+
+    def __init__(
+        self,
+        convention: Convention,
+        *,
+        handlers: Mapping[Any, Callable[..., Any]] | None = None,
+        framework_errors: tuple[type[Exception], ...] = (HTTPException,),
+        framework_handler: AsyncHandler | None = None,
+        debug: bool = False,
+    ) -> None:
+        own = {key: _as_raised(handler) for key, handler in (handlers or {}).items()}
+        rules = set(convention.finder.errors)
+        if Exception in rules and own.keys() & {Exception, 500}:
+            raise ConfigurationError("Exception has a handler and an ErrorMap rule; remove one of them")
+        self._convention = convention
+        self._framework_handler = framework_handler or ExceptionMiddleware(_no_app).http_exception
+        self._debug = debug
+        by_class, by_status = own.pop(Exception, None), own.pop(500, None)
+        self._crash_handler: AsyncHandler | None = by_class or by_status
+        #: What Starlette's ``ExceptionMiddleware`` is given.
+        self.handlers: dict[Any, AsyncHandler] = own
+        for cls in (*framework_errors, ApiError, *rules - {Exception}):
+            own.setdefault(cls, self._handle)
+        own.setdefault(ExceptionGroup, self._handle_group)
+
+    async def answer(self, exc: Exception, scope: Scope, receive: Receive) -> Answer:
+        """Answer an exception that reached a layer of ours."""
+        request = Request(scope, receive)
+        crash = exc
+        try:
+            return Answer(await self._call_handler(request, unhide(exc)), None)
+        except Exception as raised:  # noqa: BLE001 - a handler may pass on what it got, or translate by raising
+            if raised is not unhide(exc):
+                crash = raised
+        failure = self._convention.finder.from_exception(crash, scope)
+        if failure is not None:
+            return Answer(render_failure(self._convention.writer, failure), None)
+        return Answer(await self._answer_crash(request, crash), crash)
+
+    async def report(self, crash: Exception, scope: Scope, receive: Receive) -> Response | None:
+        """Call the application's own handler for ``Exception``, if it has one and it works."""
+        if self._crash_handler is None:
+            return None
+        try:
+            return await self._crash_handler(Request(scope, receive), crash)
+        except Exception:
+            logger.exception("the handler for Exception failed while it answered %s", type(crash).__qualname__)
+            return None
+
+    async def _answer_crash(self, request: Request, crash: Exception) -> Response | None:
+        if isinstance(crash, ClientDisconnect):
+            return None  # nobody is there to read it
+        if self._debug and "text/html" in request.headers.get("accept", ""):
+            return None  # the framework's page
+        own = await self.report(crash, request.scope, request.receive)
+        return own or FailureResponse(500, self._convention.writer.crash)
+
+    async def _call_handler(self, conn: Connection, exc: Exception) -> Response | None:
+        handler = None
+        if isinstance(exc, HTTPException):
+            handler = self.handlers.get(exc.status_code)
+        for cls in type(exc).__mro__:
+            handler = handler or self.handlers.get(cls)
+        return await (handler or self._handle)(conn, exc)
+
+    async def _handle(self, conn: Connection, exc: Exception) -> Response | None:
+        exchange = conn.scope.get(KEY)
+        if exchange is not None and exchange.is_foreign(exc):
+            raise exc
+        failure = self._convention.finder.from_exception(exc, conn.scope)
+        if isinstance(exc, HTTPException) and (failure is None or isinstance(conn, WebSocket)):
+            return await self._framework_handler(conn, exc)
+        if failure is None:
+            raise exc
+        response = render_failure(self._convention.writer, failure)
+        return await _deny(conn, failure, response) if isinstance(conn, WebSocket) else response
+
+    async def _handle_group(self, conn: Connection, group: Exception) -> Response | None:
+        leaf = only_leaf(group)
+        if leaf is group or not isinstance(leaf, Exception):
+            return await self._handle(conn, group)
+        try:
+            return await self._call_handler(conn, leaf)
+        except Exception as raised:
+            # Whoever looks for the crash knows the group, not its leaf.
+            raise group if raised is leaf else raised  # noqa: B904
+
+
+def unhide(exc: Exception) -> Exception:
+    """Find the exception that Starlette's "response already started" and one-leaf groups stand for."""
+    while True:
+        inner: BaseException | None = only_leaf(exc)
+        if type(inner) is RuntimeError and inner.args == _HIDING:
+            inner = inner.__cause__
+        if inner is exc or not isinstance(inner, Exception):
+            return exc
+        exc = inner
+
+
+async def _deny(websocket: WebSocket, failure: ApiError, response: Response) -> Response | None:
+    connecting = websocket.application_state is WebSocketState.CONNECTING
+    if connecting and "websocket.http.response" in websocket.scope.get("extensions", {}):
+        return response
+    if websocket.application_state is not WebSocketState.DISCONNECTED:
+        reason = str(failure).encode()[:_LONGEST_REASON].decode(errors="ignore")
+        # 1008: the client did something that it may not; 1011: we failed (RFC 6455, 7.4.1).
+        await websocket.close(1008 if failure.status_code < 500 else 1011, reason)
+    return None
+
+
+def _as_raised(handler: Callable[..., Any]) -> AsyncHandler:
+    """Make one of the application's handlers note that what it returns answers an exception."""
+
+    @functools.wraps(handler)
+    async def handle(conn: Connection, exc: Exception) -> Response | None:
+        exchange = conn.scope.get(KEY)
+        if exchange is not None:
+            exchange.raised = True
+        if _is_async(handler):
+            return await handler(conn, exc)  # type: ignore[no-any-return]
+        return await run_in_threadpool(handler, conn, exc)
+
+    return handle
+
+
+def _is_async(handler: Callable[..., Any]) -> bool:
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
+
+
+async def _no_app(scope: Scope, receive: Receive, send: Send) -> None:
+    """Stand in for the application where only a framework class's method is wanted."""

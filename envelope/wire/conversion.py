@@ -1,0 +1,78 @@
+"""Failures that somebody else wrote: read the body, say the same in the convention.
+
+Only bodies that are small and understood are converted; everything else passes as it is.
+"""
+
+from __future__ import annotations
+
+import json
+from email.message import Message as MimeHeader
+from typing import Any, NoReturn
+
+from starlette.responses import Response
+from starlette.types import Scope
+
+from envelope.wire.convention import Convention
+from envelope.wire.failure_response import FailureResponse, render_failure
+from envelope.wire.head import UTF8_BOM, Body, Head
+
+#: Bytes that a body may have to be converted: a text is a message, JSON may be a list of problems.
+LARGEST = {Body.JSON: 64 * 1024, Body.PROBLEM: 64 * 1024, Body.TEXT: 4 * 1024, Body.UNDECLARED: 0}
+
+
+def is_convertible(head: Head, scope: Scope) -> bool:
+    """Tell whether a failure's head announces a body that can be converted."""
+    limit = LARGEST.get(head.body)
+    if limit is None or head.encoded or (head.length or 0) > limit:
+        return False
+    return not _is_preflight(scope)
+
+
+def convert(head: Head, body: bytes, scope: Scope, convention: Convention) -> Response | None:
+    """Say a foreign failure in the convention.
+
+    Returns:
+        The failure, or None if the body is this convention's failure already.
+    """
+    body = body.removeprefix(UTF8_BOM)
+    if head.body is Body.TEXT or not body:
+        return _from_detail(head, _decode(head, body), scope, convention)
+    try:
+        value = json.loads(body.decode(), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        # Labelled as JSON, but it is not: a text is what it can be.
+        detail = _decode(head, body) if len(body) <= LARGEST[Body.TEXT] else ""
+        return _from_detail(head, detail, scope, convention)
+    if convention.writer.is_failure(value, head.status):
+        return None
+    if isinstance(value, dict) and value.keys() == {"detail"}:
+        return _from_detail(head, value["detail"], scope, convention)
+    if not isinstance(value, dict | list):
+        return _from_detail(head, value, scope, convention)
+    # Spliced, not rendered again: numbers and key order stay as they were written.
+    return FailureResponse(head.status, convention.writer.failure(head.status, body), head.headers)
+
+
+def _from_detail(head: Head, detail: Any, scope: Scope, convention: Convention) -> Response:
+    failure = convention.finder.from_detail(head.status, detail, scope)
+    return render_failure(convention.writer, failure, head.headers)
+
+
+def _decode(head: Head, body: bytes) -> str:
+    header = MimeHeader()
+    header["content-type"] = (head.content_type or b"").decode("latin-1")
+    try:
+        return body.decode(header.get_content_charset("utf-8"), "replace").strip()
+    except LookupError:
+        return body.decode("utf-8", "replace").strip()
+
+
+def _is_preflight(scope: Scope) -> bool:
+    # A browser reads only the headers of the answer to a preflight (Fetch, 3.3.5).
+    return scope["method"] == "OPTIONS" and any(
+        name.lower() == b"access-control-request-method" for name, _ in scope["headers"]
+    )
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,96 @@
+"""Which endpoints own their output: what they return is sent as it is, success or failure.
+
+An endpoint is exempt by path (``exempt=``), by mark (``raw_response``), because the framework made it
+(FastAPI's documentation), or because OAuth2 fixes its body (token URLs, RFC 6749, 5.1 and 5.2).
+What is raised, or made by the framework or a guard, is an envelope even there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from starlette.types import Scope
+
+from envelope.errors.tree import ConfigurationError
+from envelope.wire.paths import route_path
+from envelope.wire.token_urls import TokenUrls
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+_MARK = "__envelope_raw__"
+
+
+def raw_response(endpoint: Endpoint) -> Endpoint:
+    """Mark an endpoint whose output is never wrapped.
+
+    Stands above or below the route decorator, on functions and on endpoint classes::
+
+        @app.get("/.well-known/jwks.json")
+        @raw_response
+        async def jwks(): ...
+
+    Raises:
+        ConfigurationError: The object cannot be marked; exempt its path with ``install(exempt=...)``.
+    """
+    target = getattr(endpoint, "__func__", endpoint)
+    try:
+        setattr(target, _MARK, True)
+    except AttributeError as error:
+        raise ConfigurationError(
+            f"raw_response cannot mark {endpoint!r}; exempt its path instead: install(app, exempt=['/its/path'])"
+        ) from error
+    return endpoint
+
+
+class Exemptions:
+    """The exempt endpoints of one installation.
+
+    Args:
+        patterns: Paths relative to the application's root path: ``"/oauth/token"`` is that path,
+            ``"/hooks/*"`` everything below ``/hooks/``.
+
+    Raises:
+        ConfigurationError: A pattern is not of that form.
+    """
+
+    def __init__(self, patterns: Sequence[str] = ()) -> None:
+        if isinstance(patterns, str) or not isinstance(patterns, Sequence):
+            raise ConfigurationError(f"exempt is {patterns!r}; give a list of paths: exempt=[{str(patterns)!r}]")
+        for pattern in patterns:
+            _check_pattern(pattern)
+        self._paths = frozenset(pattern for pattern in patterns if not pattern.endswith("*"))
+        self._prefixes = tuple(pattern[:-1] for pattern in patterns if pattern.endswith("*"))
+        self._token_urls = TokenUrls()
+
+    def cover_path(self, scope: Scope) -> bool:
+        """Tell whether the path is exempt; asked before routing, because mounts change the root path."""
+        if not self._paths and not self._prefixes:
+            return False
+        path = route_path(scope)
+        return path in self._paths or path.startswith(self._prefixes)
+
+    def cover_endpoint(self, scope: Scope) -> bool:
+        """Tell whether the endpoint is exempt; asked after routing."""
+        endpoint = scope.get("endpoint")
+        if endpoint is None:
+            return False
+        if getattr(endpoint, _MARK, False) is True or _is_documentation(endpoint):
+            return True
+        return bool(scope["method"] == "POST" and self._token_urls.cover(scope, endpoint))
+
+
+def _is_documentation(endpoint: object) -> bool:
+    # By identity, not by path: an application may serve its own "/docs".
+    return getattr(endpoint, "__module__", None) == "fastapi.applications" and getattr(
+        endpoint, "__qualname__", ""
+    ).startswith("FastAPI.setup.<locals>.")
+
+
+def _check_pattern(pattern: object) -> None:
+    if not isinstance(pattern, str):
+        raise ConfigurationError(f"exempt holds {pattern!r}; a pattern is a string such as '/oauth/token'")
+    if not pattern.startswith("/"):
+        raise ConfigurationError(f"exempt holds {pattern!r}; a path begins with '/': {'/' + pattern!r}")
+    if "*" in pattern and not (pattern.endswith("/*") and pattern.count("*") == 1):
+        raise ConfigurationError(f"exempt holds {pattern!r}; '*' stands only at the end, after '/': '/hooks/*'")

@@ -1,0 +1,109 @@
+"""A failure on its way out: body, headers, and the mark that it needs no conversion any more."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Iterable, Mapping
+from email.utils import parsedate_to_datetime
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from envelope.errors.tree import TABLE, ApiError
+from envelope.wire.bodies import BodyWriter, write_message
+from envelope.wire.exchange import KEY
+from envelope.wire.head import JSON_TYPE, REPLACED, Headers
+
+logger = logging.getLogger("envelope.wire")
+
+#: Statuses that always carry ``Retry-After``, with the seconds when nobody knows better.
+RETRY_AFTER_S = {status: cls.retry_after for status, cls in TABLE.items() if cls.retry_after is not None}
+
+
+class FailureResponse(Response):
+    """A response whose body is the convention's failure already.
+
+    Args:
+        status: 400 to 599.
+        body: The whole body, as JSON.
+        headers: What the failure brought along; fields that described another body are left out.
+        retry_after: Seconds until the client may try again, if known.
+    """
+
+    media_type = "application/json"
+
+    def __init__(
+        self, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]] = (), retry_after: float | None = None
+    ) -> None:
+        self.status_code = status
+        self.background = None
+        self.body = body
+        self.raw_headers = failure_headers(status, headers, len(body), retry_after)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = scope.get(KEY)
+        if exchange is not None:
+            exchange.settled = (self.status_code, JSON_TYPE[1])
+        if scope.get("method") == "HEAD":
+            # The headers say what GET would have sent (RFC 9110, 9.3.2); not every server drops the body.
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await send({"type": "http.response.body", "body": b""})
+        else:
+            await super().__call__(scope, receive, send)
+
+
+def render_failure(writer: BodyWriter, failure: ApiError, headers: Headers | None = None) -> FailureResponse:
+    """Render a failure; one that cannot be rendered becomes the opaque 500, and a log record.
+
+    Args:
+        writer: The shape of the body.
+        failure: What is said.
+        headers: Instead of the failure's own, as they stood on the wire.
+    """
+    status = failure.status_code
+    try:
+        body = writer.failure(status, write_message(status, failure.message, failure.error_code))
+        if headers is None:
+            headers = _encode(failure.headers) if failure.headers else []
+        return FailureResponse(status, body, headers, failure.retry_after)
+    except Exception:
+        logger.exception("%s cannot be rendered; the client gets a 500", type(failure).__qualname__)
+        return FailureResponse(500, writer.crash)
+
+
+def failure_headers(
+    status: int, headers: Iterable[tuple[bytes, bytes]], length: int, retry_after: float | None = None
+) -> Headers:
+    """Give a failure's headers: those that survive, its own length and type, and ``Retry-After``."""
+    result = [(b"content-length", b"%d" % length), JSON_TYPE]
+    given = None
+    for name, value in headers:
+        if name.lower() == b"retry-after":
+            given = value
+        elif name.lower() not in REPLACED:
+            result.append((name, value))
+    if given is not None or retry_after is not None or status in RETRY_AFTER_S:
+        seconds = _seconds(given, retry_after, RETRY_AFTER_S.get(status, 1))
+        result.append((b"retry-after", b"%d" % max(1, math.ceil(seconds))))
+    return result
+
+
+def _encode(headers: Mapping[str, str]) -> Headers:
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+
+
+def _seconds(given: bytes | None, known: float | None, default: float) -> float:
+    if given is None:
+        return default if known is None else known
+    text = given.decode("latin-1")
+    try:
+        seconds = float(text)
+        return seconds if math.isfinite(seconds) else default
+    except ValueError:
+        pass
+    try:
+        return parsedate_to_datetime(text).timestamp() - time.time()
+    except ValueError:
+        return default
