@@ -83,7 +83,8 @@ def _check_app(app: object) -> None:
 
 
 def _check_middleware(app: Starlette) -> None:
-    if any(middleware.cls is EnvelopeMiddleware for middleware in app.user_middleware):
+    classes: list[Any] = [middleware.cls for middleware in app.user_middleware]
+    if EnvelopeMiddleware in classes:
         raise ConfigurationError("EnvelopeMiddleware is added to the application as well; install(app) is enough")
 
 

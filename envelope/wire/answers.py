@@ -78,7 +78,8 @@ class Answers:
         if Exception in rules and own.keys() & {Exception, 500}:
             raise ConfigurationError("Exception has a handler and an ErrorMap rule; remove one of them")
         self._convention = convention
-        self._framework_handler = framework_handler or ExceptionMiddleware(_no_app).http_exception
+        own_framework: Any = ExceptionMiddleware(_no_app).http_exception
+        self._framework_handler: AsyncHandler = framework_handler or own_framework
         self._debug = debug
         by_class, by_status = own.pop(Exception, None), own.pop(500, None)
         self._crash_handler: AsyncHandler | None = by_class or by_status
@@ -146,7 +147,7 @@ class Answers:
             return await self._handle(conn, group)
         try:
             return await self._call_handler(conn, leaf)
-        except Exception as raised:
+        except Exception as raised:  # noqa: BLE001 - raised again
             # Whoever looks for the crash knows the group, not its leaf.
             raise group if raised is leaf else raised  # noqa: B904
 

@@ -33,13 +33,13 @@ class Exchange:
 
     def __init__(self, convention: Convention, outside: Exchange | None) -> None:
         self.convention = convention
+        self.displaced = False
         # Also told, not only replaced in the scope: a middleware in between may have copied the scope.
         self._outside = outside if outside is not None and outside.convention is not convention else None
         if self._outside is not None:
             self._outside.displaced = True
         self.settled: tuple[int, bytes | None] | None = None
         self.raised = False
-        self.displaced = False
         self.foreign: tuple[BaseException, ...] = ()
         self.reported = False
 

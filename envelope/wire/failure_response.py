@@ -35,7 +35,11 @@ class FailureResponse(Response):
     media_type = "application/json"
 
     def __init__(
-        self, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]] = (), retry_after: float | None = None
+        self,
+        status: int,
+        body: bytes,
+        headers: Iterable[tuple[bytes, bytes]] = (),
+        retry_after: float | None = None,
     ) -> None:
         self.status_code = status
         self.background = None

@@ -73,9 +73,9 @@ class EnvelopeMiddleware:
         """Make the inner layer of an installation, which shares its exchange with a ``FailureNet``."""
         layer = cls.__new__(cls)
         layer.app = app
-        layer._convention = convention
-        layer._answers = answers
-        layer._has_net = True
+        layer._convention = convention  # noqa: SLF001 - its own
+        layer._answers = answers  # noqa: SLF001 - its own
+        layer._has_net = True  # noqa: SLF001 - its own
         return layer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -33,7 +33,18 @@ class Responder:
         started: A message of the response was sent outward.
     """
 
-    __slots__ = ("_outer", "_pending", "_receive", "answers", "exchange", "head", "held", "on_body", "scope", "started")
+    __slots__ = (
+        "_outer",
+        "_pending",
+        "_receive",
+        "answers",
+        "exchange",
+        "head",
+        "held",
+        "on_body",
+        "scope",
+        "started",
+    )
 
     def __init__(self, answers: Answers, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
         self.answers = answers

@@ -42,7 +42,7 @@ class _Scan:
     def __init__(self, app: Any, endpoint: object, before: _Scan | None) -> None:
         # Walking a thousand routes takes milliseconds: once for every endpoint that answers a POST,
         # so that one which was added late, in whatever router, is seen.
-        self.endpoints = {id(endpoint)} | (before.endpoints if before else set())
+        self.endpoints: set[int] = {id(endpoint)} | (before.endpoints if before else set())
         self.routes = len(app.routes)
         self.urls = frozenset(_declared_urls(app))
 
