@@ -144,7 +144,7 @@ def _cast_net(stack: ASGIApp, net: Callable[[ASGIApp], FailureNet]) -> ASGIApp:
     """Put the net directly inside the innermost ``ServerErrorMiddleware``; instrumentation may have added some."""
     innermost = None
     layer: Any = stack
-    while layer is not None:
+    while layer is not None and not isinstance(layer, EnvelopeMiddleware):
         if isinstance(layer, ServerErrorMiddleware):
             innermost = layer
         layer = getattr(layer, "app", None)

@@ -62,7 +62,13 @@ class ErrorMap:
         for cls in type(exc).__mro__:
             rule = self._rules.get(cls)
             if rule is not None:
-                return _apply(rule, exc)
+                failure = _apply(rule, exc)
+                if failure is not None and failure.status_code >= 500:
+                    # An answer is not raised again, so this is the only trace of what went wrong.
+                    logger.warning(
+                        "%s is answered with %d", type(exc).__qualname__, failure.status_code, exc_info=exc
+                    )
+                return failure
         return None
 
 

@@ -25,7 +25,7 @@ def is_convertible(head: Head, scope: Scope) -> bool:
     limit = LARGEST.get(head.body)
     if limit is None or head.encoded or (head.length or 0) > limit:
         return False
-    return not _is_preflight(scope)
+    return not is_preflight(scope)
 
 
 def convert(head: Head, body: bytes, scope: Scope, convention: Convention) -> Response | None:
@@ -67,8 +67,8 @@ def _decode(head: Head, body: bytes) -> str:
         return body.decode("utf-8", "replace").strip()
 
 
-def _is_preflight(scope: Scope) -> bool:
-    # A browser reads only the headers of the answer to a preflight (Fetch, 3.3.5).
+def is_preflight(scope: Scope) -> bool:
+    """Tell whether a browser asks for CORS headers; it reads nothing else of the answer (Fetch, 4.8)."""
     return scope["method"] == "OPTIONS" and any(
         name.lower() == b"access-control-request-method" for name, _ in scope["headers"]
     )

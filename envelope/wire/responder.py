@@ -37,6 +37,7 @@ class Responder:
         "_outer",
         "_pending",
         "_receive",
+        "_size",
         "answers",
         "exchange",
         "head",
@@ -60,6 +61,7 @@ class Responder:
         self.head: Head | None = None
         self.held: list[Message] = []
         self.on_body: Callable[[Message], Awaitable[None]] = self.forward
+        self._size = 0
         self._pending: Response | None = None
 
     async def send(self, message: Message) -> None:
@@ -126,7 +128,8 @@ class Responder:
         """Gather the body of a foreign failure, and convert it when it is whole."""
         assert self.head is not None
         self.held.append(message)
-        if sum(len(held.get("body", b"")) for held in self.held) > LARGEST[self.head.body]:
+        self._size += len(message.get("body", b""))
+        if self._size > LARGEST[self.head.body]:
             await self.release()
         elif not message.get("more_body", False):
             await self._convert(self.head)

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from envelope.errors.validation.blanks import Blanks
-from envelope.errors.validation.json_schema import Loc, Place
+from envelope.errors.validation.json_schema import Loc
 from envelope.errors.validation.problem import Problem, Submission
 from envelope.errors.validation.redaction import is_secret_name, quoted, shorten
 from envelope.errors.validation.variants import row_for
@@ -58,7 +58,7 @@ def validation_messages(
         At least one message and at most 51, each of at most 500 characters: `["'offset' is a required property"]`.
     """
     try:
-        return _Messages(schema if echo_values == "safe" else None, body).read(errors)
+        return _Messages(Submission(schema, body, may_quote=echo_values == "safe")).read(errors)
     except Exception:  # noqa: BLE001 an answer without details is better than a crash about somebody's broken object
         return [LAST_RESORT]
 
@@ -66,8 +66,8 @@ def validation_messages(
 class _Messages:
     """The messages of one request, in the order of the errors; a merged one stands where its first error stood."""
 
-    def __init__(self, schema: RequestSchema | None, body: object) -> None:
-        self._submission = Submission(schema, body)
+    def __init__(self, submission: Submission) -> None:
+        self._submission = submission
         self._lines: list[_Line] = []
         self._seen: set[object] = set()
         self._unexpected: dict[Loc, _Unexpected] = {}
@@ -117,7 +117,9 @@ class _Messages:
         parent = problem.loc[:-1]
         found = self._unexpected.get(parent)
         if found is None:
-            found = self._unexpected[parent] = _Unexpected(problem.place_of(parent))
+            place = problem.place_of(parent)
+            may_name = self._submission.may_quote and place.is_known and not place.is_secret
+            found = self._unexpected[parent] = _Unexpected(may_name=may_name)
             self._append(lambda: found)
         found.names.append(problem.loc[-1])
 
@@ -125,9 +127,9 @@ class _Messages:
 class _Unexpected:
     """The unexpected properties of one parent: JSON Schema reports them together, sorted."""
 
-    def __init__(self, parent: Place) -> None:
+    def __init__(self, *, may_name: bool) -> None:
         self.names: list[str | int] = []
-        self._may_name = parent.is_known and not parent.is_secret
+        self._may_name = may_name
 
     def worded(self) -> str:
         """Names the properties, ten at most; none if even names may be secret."""

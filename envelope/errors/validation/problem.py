@@ -23,15 +23,17 @@ _MAX_MEMBERS: Final = 2_000
 class Submission:
     """What one request sent and what is declared about it, shared by its problems."""
 
-    __slots__ = ("body", "members_left", "schema", "secrets")
+    __slots__ = ("body", "may_quote", "members_left", "schema", "secrets")
 
-    def __init__(self, schema: RequestSchema | None, body: object) -> None:
+    def __init__(self, schema: RequestSchema | None, body: object, *, may_quote: bool = True) -> None:
         """Keeps what is known of the request.
 
         Args:
-            schema: what the endpoint declares; None if no value may be quoted.
+            schema: what the endpoint declares; without it no value is quoted.
             body: the request's parsed body, as far as it is known.
+            may_quote: whether values that are no secrets may be quoted at all.
         """
+        self.may_quote = may_quote
         self.schema = schema
         self.body = body
         self.secrets: list[str] | None = None  # of the body, once somebody asked for them
@@ -71,7 +73,7 @@ class Problem:
     @property
     def may_quote(self) -> bool:
         """Whether a secret would have been recognised, so that what is not one may be shown."""
-        return self.place.is_known
+        return self.submission.may_quote and self.place.is_known
 
     def place_of(self, loc: Loc) -> Place:
         """Finds what is declared at a place, this problem's or another."""
@@ -80,7 +82,7 @@ class Problem:
     def shown(self, value: object) -> str:
         """Writes a value that stands at this problem's place."""
         place = self.place
-        if not place.is_known:
+        if not self.may_quote:
             return HIDDEN
         # A text in an object's place may be the object in another notation, secrets included.
         if place.is_secret or (type(value) is str and holds_secrets(place.nodes)):
