@@ -24,7 +24,7 @@ from envelope.errors.tree import ConfigurationError
 from envelope.wire.answers import Answers
 from envelope.wire.bodies import Shape
 from envelope.wire.convention import Convention, SuccessStatus
-from envelope.wire.failure_net import FailureNet
+from envelope.wire.failure_net import CrashHandler, FailureNet
 from envelope.wire.middleware import EnvelopeMiddleware
 
 _installed: WeakSet[Starlette] = WeakSet()
@@ -83,8 +83,7 @@ def _check_app(app: object) -> None:
 
 
 def _check_middleware(app: Starlette) -> None:
-    classes: list[Any] = [middleware.cls for middleware in app.user_middleware]
-    if EnvelopeMiddleware in classes:
+    if _classes(app.user_middleware, EnvelopeMiddleware):
         raise ConfigurationError("EnvelopeMiddleware is added to the application as well; install(app) is enough")
 
 
@@ -95,12 +94,16 @@ def _build_stack(app: Starlette, convention: Convention, build: Callable[[], ASG
     answers = _answers(app, convention)
     inner: Any = Middleware(EnvelopeMiddleware.behind_net, convention=convention, answers=answers)
     app.user_middleware = [*user_middleware, inner]
-    app.exception_handlers = dict(answers.handlers)
+    app.exception_handlers = {**answers.handlers, Exception: CrashHandler(convention)}
     try:
         stack = build()
     finally:
         app.user_middleware, app.exception_handlers = user_middleware, user_handlers
-    return _cast_net(stack, lambda inside: FailureNet(inside, convention, answers, _cors(user_middleware)))
+
+    def net(inside: ASGIApp, *, sends_crashes: bool) -> FailureNet:
+        return FailureNet(inside, convention, answers, _cors(user_middleware), sends_crashes=sends_crashes)
+
+    return _cast_net(stack, net)
 
 
 def _answers(app: Starlette, convention: Convention) -> Answers:
@@ -126,11 +129,7 @@ def _answers(app: Starlette, convention: Convention) -> Answers:
 
 def _cors(user_middleware: Sequence[Middleware]) -> Callable[[ASGIApp], ASGIApp]:
     """Give what wraps an answer in the application's CORS headers."""
-    cors = [
-        middleware
-        for middleware in user_middleware
-        if isinstance(middleware.cls, type) and issubclass(middleware.cls, CORSMiddleware)
-    ]
+    cors = _classes(user_middleware, CORSMiddleware)
 
     def around(app: ASGIApp) -> ASGIApp:
         for middleware in cors:
@@ -140,7 +139,12 @@ def _cors(user_middleware: Sequence[Middleware]) -> Callable[[ASGIApp], ASGIApp]
     return around
 
 
-def _cast_net(stack: ASGIApp, net: Callable[[ASGIApp], FailureNet]) -> ASGIApp:
+def _classes(user_middleware: Sequence[Middleware], base: type) -> list[Middleware]:
+    # A middleware may also be made by a function.
+    return [each for each in user_middleware if isinstance(each.cls, type) and issubclass(each.cls, base)]
+
+
+def _cast_net(stack: ASGIApp, net: Callable[..., FailureNet]) -> ASGIApp:
     """Put the net directly inside the innermost ``ServerErrorMiddleware``; instrumentation may have added some."""
     innermost = None
     layer: Any = stack
@@ -149,6 +153,7 @@ def _cast_net(stack: ASGIApp, net: Callable[[ASGIApp], FailureNet]) -> ASGIApp:
             innermost = layer
         layer = getattr(layer, "app", None)
     if innermost is None:
-        return net(stack)
-    innermost.app = net(innermost.app)
+        return net(stack, sends_crashes=True)
+    # In debug mode ServerErrorMiddleware asks no handler.
+    innermost.app = net(innermost.app, sends_crashes=innermost.debug)
     return stack

@@ -100,7 +100,7 @@ def _check_rule(exception: type[Exception], rule: object) -> None:
     if isinstance(rule, type):
         if issubclass(rule, ApiError):
             return
-    elif callable(rule) and not inspect.iscoroutinefunction(rule):
+    elif callable(rule) and not any(map(inspect.iscoroutinefunction, (rule, type(rule).__call__))):
         return
     raise ConfigurationError(
         f"ErrorMap cannot map {exception.__qualname__} to {rule!r}:"

@@ -57,7 +57,7 @@ class FailureFinder:
         """
         if status == 422 and _is_problem_list(detail):
             return self._from_problems(detail, scope, headers=headers)
-        if detail is None or detail == "":
+        if detail is None or (isinstance(detail, str) and not detail.strip()):
             detail = describe_status(status)
         elif isinstance(detail, int | float):
             detail = to_json(detail, inf_nan_mode="strings").decode()

@@ -23,7 +23,7 @@ from starlette.websockets import WebSocket, WebSocketState
 from envelope.errors.failures import only_leaf
 from envelope.errors.tree import ApiError, ConfigurationError
 from envelope.wire.convention import Convention
-from envelope.wire.exchange import KEY
+from envelope.wire.exchange import KEY, Exchange
 from envelope.wire.failure_response import FailureResponse, render_failure
 
 logger = logging.getLogger("envelope.wire")
@@ -92,16 +92,14 @@ class Answers:
     async def answer(self, exc: Exception, scope: Scope, receive: Receive) -> Answer:
         """Answer an exception that reached a layer of ours."""
         request = Request(scope, receive)
-        crash = exc
+        leaf = unhide(exc)
         try:
-            return Answer(await self._call_handler(request, unhide(exc)), None)
+            if not scope[KEY].was_asked(leaf):
+                return Answer(await self._call_handler(request, leaf), None)
         except Exception as raised:  # noqa: BLE001 - a handler may pass on what it got, or translate by raising
-            if raised is not unhide(exc):
-                crash = raised
-        failure = self._convention.finder.from_exception(crash, scope)
-        if failure is not None:
-            return Answer(render_failure(self._convention.writer, failure), None)
-        return Answer(await self._answer_crash(request, crash), crash)
+            if raised is not leaf:
+                return await self.answer(raised, scope, receive)
+        return Answer(await self._answer_crash(request, exc), exc)
 
     async def report(self, crash: Exception, scope: Scope, receive: Receive) -> Response | None:
         """Call the application's own handler for ``Exception``, if it has one and it works."""
@@ -130,9 +128,12 @@ class Answers:
         return await (handler or self._handle)(conn, exc)
 
     async def _handle(self, conn: Connection, exc: Exception) -> Response | None:
-        exchange = conn.scope.get(KEY)
-        if exchange is not None and exchange.is_foreign(exc):
-            raise exc
+        exchange: Exchange | None = conn.scope.get(KEY)
+        if exchange is not None:
+            # Starlette asks twice, around the endpoint and around the router.
+            if exchange.is_foreign(exc) or exchange.was_asked(exc):
+                raise exc
+            exchange.asked += (exc,)
         failure = self._convention.finder.from_exception(exc, conn.scope)
         if isinstance(exc, HTTPException) and (failure is None or isinstance(conn, WebSocket)):
             return await self._framework_handler(conn, exc)
@@ -168,7 +169,7 @@ async def _deny(websocket: WebSocket, failure: ApiError, response: Response) -> 
     if connecting and "websocket.http.response" in websocket.scope.get("extensions", {}):
         return response
     if websocket.application_state is not WebSocketState.DISCONNECTED:
-        reason = str(failure).encode()[:_LONGEST_REASON].decode(errors="ignore")
+        reason = str(failure).encode(errors="backslashreplace")[:_LONGEST_REASON].decode(errors="ignore")
         # 1008: the client did something that it may not; 1011: we failed (RFC 6455, 7.4.1).
         await websocket.close(1008 if failure.status_code < 500 else 1011, reason)
     return None
@@ -179,9 +180,10 @@ def _as_raised(handler: Callable[..., Any]) -> AsyncHandler:
 
     @functools.wraps(handler)
     async def handle(conn: Connection, exc: Exception) -> Response | None:
-        exchange = conn.scope.get(KEY)
+        exchange: Exchange | None = conn.scope.get(KEY)
         if exchange is not None:
             exchange.raised = True
+            exchange.asked += (exc,)
         if _is_async(handler):
             return await handler(conn, exc)  # type: ignore[no-any-return]
         return await run_in_threadpool(handler, conn, exc)

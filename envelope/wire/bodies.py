@@ -134,7 +134,8 @@ def _dump(value: Any) -> bytes:
         return to_json(value, inf_nan_mode="strings", serialize_unknown=True)
     except (PydanticSerializationError, ValueError):
         # Lone surrogates cannot be UTF-8, but their JSON escape is valid (RFC 8259, 8.2).
-        return json.dumps(value, default=str, allow_nan=False).encode()
+        lenient = json.dumps(value, default=str)
+        return json.dumps(json.loads(lenient, parse_constant=str)).encode()
 
 
 def _encoded(*texts: str) -> tuple[bytes, ...]:

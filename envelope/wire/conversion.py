@@ -13,11 +13,15 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from envelope.wire.convention import Convention
-from envelope.wire.failure_response import FailureResponse, render_failure
+from envelope.wire.failure_response import RETRY_AFTER_S, FailureResponse, render_failure
 from envelope.wire.head import UTF8_BOM, Body, Head
 
 #: Bytes that a body may have to be converted: a text is a message, JSON may be a list of problems.
 LARGEST = {Body.JSON: 64 * 1024, Body.PROBLEM: 64 * 1024, Body.TEXT: 4 * 1024, Body.UNDECLARED: 0}
+
+#: What the debug answers of WSGI and ASGI applications begin with; a failure never says what went wrong.
+_TRACEBACK = "Traceback (most recent call last)"
+_OPAQUE = "Internal Server Error"
 
 
 def is_convertible(head: Head, scope: Scope) -> bool:
@@ -34,9 +38,18 @@ def convert(head: Head, body: bytes, scope: Scope, convention: Convention) -> Re
     Returns:
         The failure, or None if the body is this convention's failure already.
     """
+    response = _read(head, body, scope, convention)
+    if response is not None and scope["method"] == "HEAD" and not body and head.length != 0:
+        # The body was kept back, so nobody knows its envelope's length (RFC 9110, 8.6).
+        del response.headers["content-length"]
+    return response
+
+
+def _read(head: Head, body: bytes, scope: Scope, convention: Convention) -> Response | None:
     body = body.removeprefix(UTF8_BOM)
     if head.body is Body.TEXT or not body:
-        return _from_detail(head, _decode(head, body), scope, convention)
+        text = _decode(head, body)
+        return _from_detail(head, _OPAQUE if _TRACEBACK in text else text, scope, convention)
     try:
         value = json.loads(body.decode(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
@@ -44,7 +57,7 @@ def convert(head: Head, body: bytes, scope: Scope, convention: Convention) -> Re
         detail = _decode(head, body) if len(body) <= LARGEST[Body.TEXT] else ""
         return _from_detail(head, detail, scope, convention)
     if convention.writer.is_failure(value, head.status):
-        return None
+        return FailureResponse(head.status, body, head.headers) if _lacks_retry_after(head) else None
     if isinstance(value, dict) and value.keys() == {"detail"}:
         return _from_detail(head, value["detail"], scope, convention)
     if not isinstance(value, dict | list):
@@ -62,9 +75,13 @@ def _decode(head: Head, body: bytes) -> str:
     header = MimeHeader()
     header["content-type"] = (head.content_type or b"").decode("latin-1")
     try:
-        return body.decode(header.get_content_charset("utf-8"), "replace").strip()
+        return body.decode(header.get_content_charset("utf-8"), "replace")
     except LookupError:
-        return body.decode("utf-8", "replace").strip()
+        return body.decode("utf-8", "replace")
+
+
+def _lacks_retry_after(head: Head) -> bool:
+    return head.status in RETRY_AFTER_S and all(name.lower() != b"retry-after" for name, _ in head.headers)
 
 
 def is_preflight(scope: Scope) -> bool:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from starlette.types import Message, Receive, Scope
 
+from envelope.wire.head import Head
+
 if TYPE_CHECKING:
     from envelope.wire.convention import Convention
 
@@ -22,26 +24,45 @@ class Exchange:
     """What the layers of one installation tell each other about one response.
 
     Attributes:
-        settled: Status and content type of a response that has its final form.
+        asked: Exceptions that the handlers were asked about.
+        crashed: The response answers a crash, which is raised after it.
+        crash_answer: The messages of that response, for the framework to send when it gets the crash.
         raised: The response answers an exception; exemptions are about what endpoints return.
         displaced: A mounted application, installed itself, is at work.
         foreign: Exceptions that came out of ``send`` or ``receive``; they are nobody's to answer.
         reported: The application's own handler for ``Exception`` was told of the crash.
     """
 
-    __slots__ = ("_outside", "convention", "displaced", "foreign", "raised", "reported", "settled")
+    __slots__ = (
+        "_outside",
+        "_settled",
+        "asked",
+        "convention",
+        "crash_answer",
+        "crashed",
+        "displaced",
+        "foreign",
+        "raised",
+        "reported",
+    )
 
     def __init__(self, convention: Convention, outside: Exchange | None) -> None:
         self.convention = convention
         self.displaced = False
         # Also told, not only replaced in the scope: a middleware in between may have copied the scope.
         self._outside = outside if outside is not None and outside.convention is not convention else None
+        self.enter()
+        self._settled: tuple[int, bytes | None, int | None] | None = None
+        self.raised = self.crashed = False
+        self.crash_answer: tuple[Message, ...] = ()
+        self.foreign: tuple[BaseException, ...] = ()
+        self.asked: tuple[BaseException, ...] = ()
+        self.reported = False
+
+    def enter(self) -> None:
+        """Take the response over from the installation outside this one."""
         if self._outside is not None:
             self._outside.displaced = True
-        self.settled: tuple[int, bytes | None] | None = None
-        self.raised = False
-        self.foreign: tuple[BaseException, ...] = ()
-        self.reported = False
 
     def leave(self) -> None:
         """Give the response back to the installation outside this one."""
@@ -51,6 +72,31 @@ class Exchange:
     def owns(self, scope: Scope) -> bool:
         """Tell whether responses that come by now are this installation's to shape."""
         return not self.displaced and scope.get(KEY) is self
+
+    def settle(self, status: int, content_type: bytes | None, length: int | None = None) -> None:
+        """Note that the response with this head has its final form; outer layers let it pass.
+
+        Args:
+            status: Of the response.
+            content_type: Of the response.
+            length: Of the body; None if whatever body comes under this head is final.
+        """
+        self._settled = (status, content_type, length)
+
+    def unsettle(self) -> None:
+        """Note that another response comes in the place of the one that was settled."""
+        self._settled = None
+
+    def is_settled(self, head: Head) -> bool:
+        """Tell whether a layer of this installation gave the response its final form."""
+        if self._settled is None:
+            return False
+        status, content_type, length = self._settled
+        return status == head.status and content_type == head.content_type and length in (None, head.length)
+
+    def was_asked(self, exc: BaseException) -> bool:
+        """Tell whether the handlers were asked about this very exception."""
+        return any(exc is asked for asked in self.asked)
 
     def is_foreign(self, exc: BaseException) -> bool:
         """Tell whether ``exc``, or one that it groups, came out of ``send`` or ``receive``."""

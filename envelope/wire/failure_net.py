@@ -2,12 +2,17 @@
 
 It catches what the inner layer cannot see: a host that is not allowed, a body that is too large, an
 exception in somebody's middleware. It never touches a success.
+
+The answer to a crash comes here with the headers of the application's middleware, but it does not go out
+here: the framework's ``ServerErrorMiddleware`` sends it, after the exception has passed everything that
+stands in between. Instrumentation stands there, and closes its span with the last byte.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -15,6 +20,7 @@ from envelope.wire.answers import Answers
 from envelope.wire.conversion import is_preflight
 from envelope.wire.convention import Convention
 from envelope.wire.exchange import KEY, Exchange
+from envelope.wire.failure_response import FailureResponse
 from envelope.wire.head import Head
 from envelope.wire.responder import START, Responder
 
@@ -32,13 +38,17 @@ class FailureNet:
         answers: Shared with the inner layer.
         around: Wraps the answer to an exception in the application's CORS middleware, because the
             exception left that middleware behind.
+        sends_crashes: Send the answer to a crash here, because no ``CrashHandler`` will.
     """
 
-    def __init__(self, app: ASGIApp, convention: Convention, answers: Answers, around: Around) -> None:
+    def __init__(
+        self, app: ASGIApp, convention: Convention, answers: Answers, around: Around, *, sends_crashes: bool
+    ) -> None:
         self.app = app
         self._convention = convention
         self._answers = answers
-        self._around = around
+        self.around = around
+        self.sends_crashes = sends_crashes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -46,25 +56,50 @@ class FailureNet:
             return
         outside: Exchange | None = scope.get(KEY)
         exchange = scope[KEY] = Exchange(self._convention, outside)
-        responder = _NetResponder(self._answers, exchange, scope, receive, send, self._around)
+        responder = _NetResponder(self._answers, exchange, scope, receive, send)
+        responder.net = self
         try:
             await self.app(scope, exchange.watch(receive), responder.take)
         except Exception as exc:  # noqa: BLE001 - answered, and raised again unless it was an answer
-            await responder.fail(exc)
+            if responder.started or not isinstance(exc, ClientDisconnect):
+                await responder.fail(exc)
         else:
             await responder.finish()
         finally:
             exchange.leave()
 
 
-class _NetResponder(Responder):
-    __slots__ = ("_around",)
+class CrashHandler:
+    """What ``ServerErrorMiddleware`` is given as its handler: sends the answer that the net has kept."""
 
-    def __init__(
-        self, answers: Answers, exchange: Exchange, scope: Scope, receive: Receive, send: Send, around: Around
-    ) -> None:
-        super().__init__(answers, exchange, scope, receive, send)
-        self._around = around
+    def __init__(self, convention: Convention) -> None:
+        self._convention = convention
+
+    async def __call__(self, request: Request, exc: Exception) -> Response:
+        exchange: Exchange | None = request.scope.get(KEY)
+        if exchange is None or not exchange.crash_answer:
+            return FailureResponse(500, self._convention.writer.crash)
+        return _KeptResponse(exchange)
+
+
+class _KeptResponse(Response):
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Still this installation's response, though its layers have been left.
+        self._exchange.enter()
+        try:
+            for message in self._exchange.crash_answer:
+                await send(message)
+        finally:
+            self._exchange.leave()
+
+
+class _NetResponder(Responder):
+    __slots__ = ("net",)
+
+    net: FailureNet
 
     def take(self, message: Message) -> Awaitable[None]:
         # Not a coroutine of its own: nearly every message only passes.
@@ -74,15 +109,20 @@ class _NetResponder(Responder):
 
     async def on_start(self, message: Message) -> None:
         if message["status"] >= 400:
+            if self.exchange.crashed and not self.net.sends_crashes:
+                self._outer = self._keep
             head = Head(message)
-            if self.exchange.owns(self.scope) and not self.is_settled(head) and self.is_foreign_failure(head):
+            if self.exchange.owns(self.scope) and self.is_foreign_failure(head):
                 self.hold(message, head)
                 self.on_body = self.collect
                 return
         await self.forward(message)
 
+    async def _keep(self, message: Message) -> None:
+        self.exchange.crash_answer += (message,)
+
     async def send_answer(self, response: Response) -> None:
         # The CORS middleware would answer a preflight itself, as if nothing had failed.
-        app = response if is_preflight(self.scope) else self._around(response)
+        app = response if is_preflight(self.scope) else self.net.around(response)
         await app(self.scope, self._receive, self.send)
         await self.finish()

@@ -21,6 +21,9 @@ logger = logging.getLogger("envelope.wire")
 #: Statuses that always carry ``Retry-After``, with the seconds when nobody knows better.
 RETRY_AFTER_S = {status: cls.retry_after for status, cls in TABLE.items() if cls.retry_after is not None}
 
+#: What a longer delay is counted as (RFC 9111, 1.2.2).
+_LONGEST_S = 2**31
+
 
 class FailureResponse(Response):
     """A response whose body is the convention's failure already.
@@ -49,7 +52,7 @@ class FailureResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = scope.get(KEY)
         if exchange is not None:
-            exchange.settled = (self.status_code, JSON_TYPE[1])
+            exchange.settle(self.status_code, JSON_TYPE[1], len(self.body))
         if scope.get("method") == "HEAD":
             # The headers say what GET would have sent (RFC 9110, 9.3.2); not every server drops the body.
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
@@ -89,8 +92,7 @@ def failure_headers(
         elif name.lower() not in REPLACED:
             result.append((name, value))
     if given is not None or retry_after is not None or status in RETRY_AFTER_S:
-        seconds = _seconds(given, retry_after, RETRY_AFTER_S.get(status, 1))
-        result.append((b"retry-after", b"%d" % max(1, math.ceil(seconds))))
+        result.append((b"retry-after", _retry_after(given, retry_after, RETRY_AFTER_S.get(status, 1))))
     return result
 
 
@@ -98,16 +100,19 @@ def _encode(headers: Mapping[str, str]) -> Headers:
     return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
 
 
-def _seconds(given: bytes | None, known: float | None, default: float) -> float:
-    if given is None:
-        return default if known is None else known
-    text = given.decode("latin-1")
+def _retry_after(given: bytes | None, known: float | None, default: float) -> bytes:
+    seconds = known if given is None else _read_seconds(given.decode("latin-1"))
+    if seconds is None or not math.isfinite(seconds):
+        seconds = default
+    return b"%d" % max(1, math.ceil(min(seconds, _LONGEST_S)))
+
+
+def _read_seconds(text: str) -> float | None:
     try:
-        seconds = float(text)
-        return seconds if math.isfinite(seconds) else default
+        return float(text)
     except ValueError:
         pass
     try:
         return parsedate_to_datetime(text).timestamp() - time.time()
     except ValueError:
-        return default
+        return None

@@ -55,6 +55,8 @@ REPLACED = DIGESTS | {
     b"content-type",
     b"etag",
     b"last-modified",
+    b"signature",
+    b"signature-input",
     b"trailer",
     b"transfer-encoding",
 }

@@ -18,10 +18,14 @@ from envelope.wire.bodies import Shape
 from envelope.wire.convention import Convention, SuccessStatus
 from envelope.wire.exchange import KEY, Exchange
 from envelope.wire.head import DIGESTS, JSON_TYPE, UTF8_BOM, Body, Head, Headers, with_length
-from envelope.wire.responder import BODY, Responder
+from envelope.wire.responder import BODY, TRAILERS, Responder
 
-#: What a JSON text can begin with (RFC 8259, 2), white space included.
-_JSON_BEGINNINGS = frozenset(b' \t\r\n{["-0123456789tfn')
+#: What a JSON text begins with, and what may stand before it (RFC 8259, 2).
+_JSON_BEGINNINGS = frozenset(b'{["-0123456789tfn')
+_WHITE_SPACE = b" \t\r\n"
+
+#: What a response without content may wrongly say of its body.
+_OF_A_BODY = frozenset({b"content-encoding", b"content-type"})
 
 _COMPRESSED = (
     "a JSON response came compressed from inside and is passed unwrapped;"
@@ -107,18 +111,20 @@ class _EnvelopeResponder(Responder):
         spliced: The body that goes out is not the application's own.
     """
 
-    __slots__ = ("exempt", "spliced")
+    __slots__ = ("_mark", "exempt", "spliced")
 
     def __init__(self, answers: Answers, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
         super().__init__(answers, exchange, scope, receive, send)
         self.spliced = False
+        self._mark = False  # a byte order mark came
         self.exempt = exchange.convention.exemptions.cover_path(scope)
 
     async def on_start(self, message: Message) -> None:
-        head = Head(message)
-        if head.status < 200:
+        if message["status"] < 200:
             await self.forward_beside(message)
-        elif self.head is not None or not self.exchange.owns(self.scope) or self.is_settled(head):
+            return
+        head = Head(message)
+        if self.head is not None or not self.exchange.owns(self.scope) or self.exchange.is_settled(head):
             await self.on_other(message)
         else:
             self.hold(message, head)
@@ -129,7 +135,7 @@ class _EnvelopeResponder(Responder):
         if head.body is Body.STREAM:
             await self.release()
         elif self._is_exempt():
-            self.settle(head)
+            self.exchange.settle(head.status, head.content_type)
         elif self.is_foreign_failure(head):
             self.on_body = self.collect
         elif head.status in (204, 205, 304):
@@ -158,38 +164,58 @@ class _EnvelopeResponder(Responder):
         # RFC 9110, 15.3.5, 15.3.6 and 15.4.5: whatever body the application sends here is dropped.
         if message.get("more_body", False):
             return
-        head = self._head_to_send()
+        head = self._head()
         if head.status == 304:
-            await self._send(head, head.headers, b"")
-        elif self.exchange.convention.always_200:
-            await self._send_empty(head)
+            await self._send(head.status, head.headers, b"")
+        elif self.exchange.convention.always_200 and not head.untouchable:
+            await self._send_null(head)
         else:
-            await self._send(head, with_length(head.headers, 0 if head.status == 205 else None), b"")
+            await self._send(head.status, with_length(head.headers, 0 if head.status == 205 else None), b"")
 
     async def _splice_first(self, message: Message) -> None:
         body = message.get("body", b"")
         more = message.get("more_body", False)
+        head = self._head()
         if not body:
+            self.held.append(message)
             if not more:
-                await self._send_empty(self._head_to_send())
-            return
-        if body[0] not in _JSON_BEGINNINGS:
-            await self._strange_beginning(message)
-            return
-        head = self._head_to_send()
-        if head.body is Body.UNDECLARED:
-            await self._send(head, head.headers, body, more=more)
-            return
-        writer = self.exchange.convention.writer
-        self.spliced = True
+                await self._end_empty(head)
+        elif head.body is Body.UNDECLARED:
+            await self._pass_on(message)
+        elif body[0] in _JSON_BEGINNINGS:
+            await self._splice(head, body, more=more)
+        else:
+            await self._look_closer(head, message)
+
+    async def _splice(self, head: Head, body: bytes, *, more: bool) -> None:
+        convention = self.exchange.convention
+        writer = convention.writer
+        status = 200 if convention.always_200 else head.status
         if more:
-            self.on_body = self._splice_rest
             length = None if head.length is None else head.length + writer.overhead
-            await self._send(head, with_length(head.headers, length), b"".join((writer.prefix, body)), more=True)
+            await self._send(status, with_length(head.headers, length), b"".join((writer.prefix, body)), more=True)
+            self.on_body = self._splice_rest
         else:
             # The length that was declared may be stale; the body is here whole.
             whole = b"".join((writer.prefix, body, writer.suffix))
-            await self._send(head, with_length(head.headers, len(whole) if head.has_length else None), whole)
+            await self._send(status, with_length(head.headers, len(whole) if head.has_length else None), whole)
+
+    async def _look_closer(self, head: Head, message: Message) -> None:
+        """Decide about a body that begins with white space, a byte order mark, or with what JSON never begins with."""
+        body, more = bytes(message["body"]), message.get("more_body", False)
+        begun = body.removeprefix(UTF8_BOM) if not self._mark else body
+        text = begun.lstrip(_WHITE_SPACE)
+        if text and text[0] not in _JSON_BEGINNINGS:
+            self.exchange.convention.warn_once(_MISLABELLED)
+            await self._pass_on(message)
+            return
+        self._mark = self._mark or begun != body
+        if begun or not more:
+            if self._mark and head.length is not None:
+                head.length -= len(UTF8_BOM)
+            await (self._splice(head, begun, more=more) if text or more else self._send_null(head))
+        else:
+            self.held.append(message)  # the mark alone: the next chunk tells
 
     async def _splice_rest(self, message: Message) -> None:
         if not message.get("more_body", False):
@@ -198,52 +224,46 @@ class _EnvelopeResponder(Responder):
             message = {**message, "body": b"".join((message.get("body", b""), suffix))}
         await self.forward(message)
 
-    async def _strange_beginning(self, message: Message) -> None:
-        assert self.head is not None
-        body = bytes(message["body"])
-        rest = body.removeprefix(UTF8_BOM)
-        if rest != body and (not rest or rest[0] in _JSON_BEGINNINGS):
-            if self.head.length is not None:
-                self.head.length -= len(UTF8_BOM)
-            await self._splice_first({**message, "body": rest})
-            return
-        self.exchange.convention.warn_once(_MISLABELLED)
+    async def _end_empty(self, head: Head) -> None:
+        """End a success that came without a body."""
+        if self.scope["method"] != "HEAD" or head.length == 0:
+            await self._send_null(head)
+        elif head.length is None or head.body is Body.UNDECLARED:
+            # Nobody knows what GET would send: no length of ours (RFC 9110, 8.6), and no change of one.
+            await self._send(self._success_status(head), head.headers, b"")
+        else:
+            length = head.length + self.exchange.convention.writer.overhead
+            await self._send(self._success_status(head), with_length(head.headers, length), b"")
+
+    async def _send_null(self, head: Head) -> None:
+        empty = self.exchange.convention.writer.empty
+        headers = with_length(head.headers, len(empty))
+        if head.body is not Body.JSON or head.encoded:
+            headers = [*(pair for pair in headers if pair[0].lower() not in _OF_A_BODY), JSON_TYPE]
+        await self._send(self._success_status(head), headers, b"" if self.scope["method"] == "HEAD" else empty)
+
+    async def _pass_on(self, message: Message) -> None:
         await self.release()
         await self.forward(message)
 
-    async def _send_empty(self, head: Head) -> None:
-        writer = self.exchange.convention.writer
-        if self.scope["method"] != "HEAD":
-            await self._send_null(head, writer.empty)
-        elif head.status == 200 and head.length is None:
-            # Nobody knows what GET would send, so its length cannot be told (RFC 9110, 8.6).
-            await self._send(head, head.headers, b"")
-        elif head.length:
-            await self._send(head, with_length(head.headers, head.length + writer.overhead), b"")
-        else:
-            await self._send_null(head, b"")
-
-    async def _send_null(self, head: Head, body: bytes) -> None:
-        headers = with_length(head.headers, len(self.exchange.convention.writer.empty))
-        if head.body is Body.UNDECLARED:
-            headers.append(JSON_TYPE)
-        await self._send(head, headers, body)
-
-    def _head_to_send(self) -> Head:
+    def _head(self) -> Head:
         assert self.head is not None
-        self.on_body = self.forward
         return self.head
 
-    async def _send(self, head: Head, headers: Headers, body: bytes, *, more: bool = False) -> None:
+    def _success_status(self, head: Head) -> int:
+        return 200 if self.exchange.convention.always_200 else head.status
+
+    async def _send(self, status: int, headers: Headers, body: bytes, *, more: bool = False) -> None:
         start, self.held = self.held[0], []
-        wrapped = 200 <= head.status <= 299 and self.exchange.convention.always_200
-        await self.forward({**start, "status": 200 if wrapped else head.status, "headers": headers})
+        self.on_body = self.forward
+        self.spliced = True
+        await self.forward({**start, "status": status, "headers": headers})
         await self.forward({"type": BODY, "body": body, "more_body": more})
 
     async def on_other(self, message: Message) -> None:
         if not self.spliced:
             await super().on_other(message)
-        elif message["type"] == "http.response.trailers":
+        elif message["type"] == TRAILERS:
             kept = [pair for pair in message.get("headers", ()) if pair[0].lower() not in DIGESTS]
             await self.forward({**message, "headers": kept})
         elif message["type"] == "http.response.zerocopysend" and not message.get("more_body", False):

@@ -19,6 +19,7 @@ from envelope.wire.head import Body, Head
 
 START = "http.response.start"
 BODY = "http.response.body"
+TRAILERS = "http.response.trailers"
 
 #: Messages beside the response; they neither begin it nor belong to its body (ASGI, HTTP extensions).
 INTERIM = frozenset({"http.response.early_hint", "http.response.push", "http.response.debug"})
@@ -30,6 +31,7 @@ class Responder:
     Attributes:
         head: What the start message says; None before it came.
         held: Messages that came and are not sent yet: the start message and what followed it.
+        replaced: What is sent is a response of ours, in the place of the application's.
         started: A message of the response was sent outward.
     """
 
@@ -43,6 +45,7 @@ class Responder:
         "head",
         "held",
         "on_body",
+        "replaced",
         "scope",
         "started",
     )
@@ -61,6 +64,7 @@ class Responder:
         self.head: Head | None = None
         self.held: list[Message] = []
         self.on_body: Callable[[Message], Awaitable[None]] = self.forward
+        self.replaced = False
         self._size = 0
         self._pending: Response | None = None
 
@@ -82,6 +86,8 @@ class Responder:
 
     async def on_other(self, message: Message) -> None:
         """Pass on what is not understood, after everything that came before it."""
+        if self.replaced and message["type"] == TRAILERS:
+            return  # they belong to a body that is not sent
         await self.release()
         await self.forward(message)
 
@@ -112,17 +118,13 @@ class Responder:
         intact = message.get("headers") is head.headers
         self.held = [message if intact else {**message, "headers": head.headers}]
 
-    def is_settled(self, head: Head) -> bool:
-        """Tell whether a layer of this installation already gave the response its final form."""
-        return self.exchange.settled == (head.status, head.content_type)
-
-    def settle(self, head: Head) -> None:
-        """Tell the outer layers that the response has its final form."""
-        self.exchange.settled = (head.status, head.content_type)
-
     def is_foreign_failure(self, head: Head) -> bool:
-        """Tell whether the response is a failure that can be said in the convention."""
-        return 400 <= head.status <= 599 and is_convertible(head, self.scope)
+        """Tell whether the response is a failure, not yet in its final form, that can be said in the convention."""
+        return (
+            400 <= head.status <= 599
+            and not self.exchange.is_settled(head)
+            and is_convertible(head, self.scope)
+        )
 
     async def collect(self, message: Message) -> None:
         """Gather the body of a foreign failure, and convert it when it is whole."""
@@ -138,7 +140,7 @@ class Responder:
         body = b"".join(held.get("body", b"") for held in self.held)
         response = convert(head, body, self.scope, self.exchange.convention)
         if response is None:
-            self.settle(head)
+            self.exchange.settle(head.status, head.content_type, head.length)
             await self.release()
         elif head.status == 500 and head.body is Body.TEXT:
             # A mounted application's ServerErrorMiddleware writes this and then raises what happened:
@@ -149,6 +151,7 @@ class Responder:
 
     async def _send_own(self, response: Response) -> None:
         self.reset()
+        self.replaced = True
         await response(self.scope, self._receive, self.forward)
 
     async def finish(self) -> None:
@@ -170,14 +173,19 @@ class Responder:
             raise origin
         if self.started:
             await self._report(exc)
-            raise exc
+            # A mount that owns its answers raised it; that we have a handler for it hides nothing.
+            raise exc if self.exchange.owns(self.scope) else origin
+        pending = self._pending
         self.reset()
-        self.exchange.settled = None
+        self.exchange.unsettle()
         self.exchange.raised = True
         answer = await self.answers.answer(exc, self.scope, self._receive)
-        self.exchange.reported = answer.crash is not None and answer.response is not None
-        if answer.response is not None:
-            await self.send_answer(answer.response)
+        if answer.crash is None or pending is None:
+            pending = answer.response
+        self.exchange.crashed = answer.crash is not None
+        self.exchange.reported = self.exchange.crashed and answer.response is not None
+        if pending is not None:
+            await self.send_answer(pending)
         if answer.crash is not None:
             raise answer.crash
 
