@@ -151,9 +151,8 @@ def main() -> None:
     port = parser.parse_args().port
     url = f"http://127.0.0.1:{port}/entities"
     print("Try, in another terminal:")
-    print(
-        f"""  curl -i {url} --json '{{"email": "ada@example.com", "name": "Ada", "date_of_birth": "1815-12-10"}}'"""
-    )
+    ada = '{"email": "ada@example.com", "name": "Ada", "date_of_birth": "1815-12-10"}'
+    print(f"  curl -i {url} --json '{ada}'")
     print(f"  curl -i {url}")
     print(f"  curl -i {url}/1", flush=True)
     with tempfile.TemporaryDirectory() as folder:

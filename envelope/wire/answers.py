@@ -94,12 +94,22 @@ class Answers:
         request = Request(scope, receive)
         leaf = unhide(exc)
         try:
-            if not scope[KEY].was_asked(leaf):
+            if not scope[KEY].is_unanswered(leaf):
                 return Answer(await self._call_handler(request, leaf), None)
         except Exception as raised:  # noqa: BLE001 - a handler may pass on what it got, or translate by raising
             if raised is not leaf:
-                return await self.answer(raised, scope, receive)
+                exc = raised
+                failure = self._convention.finder.from_exception(exc, scope)
+                if failure is not None:
+                    return Answer(render_failure(self._convention.writer, failure), None)
         return Answer(await self._answer_crash(request, exc), exc)
+
+    def have_answer(self, exc: Exception, scope: Scope) -> bool:
+        """Tell whether an exception is an answer, not a crash."""
+        own = self._handler_for(exc)
+        if own not in (None, self._handle, self._handle_group):
+            return True
+        return self._convention.finder.from_exception(exc, scope) is not None
 
     async def report(self, crash: Exception, scope: Scope, receive: Receive) -> Response | None:
         """Call the application's own handler for ``Exception``, if it has one and it works."""
@@ -119,25 +129,26 @@ class Answers:
         own = await self.report(crash, request.scope, request.receive)
         return own or FailureResponse(500, self._convention.writer.crash)
 
+    def _handler_for(self, exc: Exception) -> AsyncHandler | None:
+        # In the order of Starlette's ExceptionMiddleware.
+        if isinstance(exc, HTTPException) and exc.status_code in self.handlers:
+            return self.handlers[exc.status_code]
+        return next((self.handlers[cls] for cls in type(exc).__mro__ if cls in self.handlers), None)
+
     async def _call_handler(self, conn: Connection, exc: Exception) -> Response | None:
-        handler = None
-        if isinstance(exc, HTTPException):
-            handler = self.handlers.get(exc.status_code)
-        for cls in type(exc).__mro__:
-            handler = handler or self.handlers.get(cls)
-        return await (handler or self._handle)(conn, exc)
+        return await (self._handler_for(exc) or self._handle)(conn, exc)
 
     async def _handle(self, conn: Connection, exc: Exception) -> Response | None:
         exchange: Exchange | None = conn.scope.get(KEY)
-        if exchange is not None:
-            # Starlette asks twice, around the endpoint and around the router.
-            if exchange.is_foreign(exc) or exchange.was_asked(exc):
-                raise exc
-            exchange.asked += (exc,)
+        # Starlette asks twice, around the endpoint and around the router.
+        if exchange is not None and (exchange.is_foreign(exc) or exchange.is_unanswered(exc)):
+            raise exc
         failure = self._convention.finder.from_exception(exc, conn.scope)
         if isinstance(exc, HTTPException) and (failure is None or isinstance(conn, WebSocket)):
             return await self._framework_handler(conn, exc)
         if failure is None:
+            if exchange is not None:
+                exchange.unanswered += (exc,)
             raise exc
         response = render_failure(self._convention.writer, failure)
         return await _deny(conn, failure, response) if isinstance(conn, WebSocket) else response
@@ -183,10 +194,14 @@ def _as_raised(handler: Callable[..., Any]) -> AsyncHandler:
         exchange: Exchange | None = conn.scope.get(KEY)
         if exchange is not None:
             exchange.raised = True
-            exchange.asked += (exc,)
-        if _is_async(handler):
-            return await handler(conn, exc)  # type: ignore[no-any-return]
-        return await run_in_threadpool(handler, conn, exc)
+        try:
+            if _is_async(handler):
+                return await handler(conn, exc)  # type: ignore[no-any-return]
+            return await run_in_threadpool(handler, conn, exc)
+        except Exception:
+            if exchange is not None:
+                exchange.unanswered += (exc,)
+            raise
 
     return handle
 

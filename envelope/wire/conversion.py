@@ -20,7 +20,7 @@ from envelope.wire.head import UTF8_BOM, Body, Head
 LARGEST = {Body.JSON: 64 * 1024, Body.PROBLEM: 64 * 1024, Body.TEXT: 4 * 1024, Body.UNDECLARED: 0}
 
 #: What the debug answers of WSGI and ASGI applications begin with; a failure never says what went wrong.
-_TRACEBACK = "Traceback (most recent call last)"
+TRACEBACK = b"Traceback (most recent call last)"
 _OPAQUE = "Internal Server Error"
 
 
@@ -48,8 +48,7 @@ def convert(head: Head, body: bytes, scope: Scope, convention: Convention) -> Re
 def _read(head: Head, body: bytes, scope: Scope, convention: Convention) -> Response | None:
     body = body.removeprefix(UTF8_BOM)
     if head.body is Body.TEXT or not body:
-        text = _decode(head, body)
-        return _from_detail(head, _OPAQUE if _TRACEBACK in text else text, scope, convention)
+        return _from_detail(head, _OPAQUE if TRACEBACK in body else _decode(head, body), scope, convention)
     try:
         value = json.loads(body.decode(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError):

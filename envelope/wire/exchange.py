@@ -24,7 +24,7 @@ class Exchange:
     """What the layers of one installation tell each other about one response.
 
     Attributes:
-        asked: Exceptions that the handlers were asked about.
+        unanswered: Exceptions that the handlers passed on; they are not asked about them again.
         crashed: The response answers a crash, which is raised after it.
         crash_answer: The messages of that response, for the framework to send when it gets the crash.
         raised: The response answers an exception; exemptions are about what endpoints return.
@@ -33,31 +33,32 @@ class Exchange:
         reported: The application's own handler for ``Exception`` was told of the crash.
     """
 
-    __slots__ = (
-        "_outside",
-        "_settled",
-        "asked",
-        "convention",
-        "crash_answer",
-        "crashed",
-        "displaced",
-        "foreign",
-        "raised",
-        "reported",
-    )
+    # Defaults of the class: one exchange is made for each request, and most set none of these.
+    crash_answer: tuple[Message, ...] = ()
+    crashed = False
+    displaced = False
+    foreign: tuple[BaseException, ...] = ()
+    raised = False
+    reported = False
+    unanswered: tuple[BaseException, ...] = ()
+    _outside: Exchange | None = None
+    _settled: tuple[int, bytes | None, int | None] | None = None
+    _used = False
 
     def __init__(self, convention: Convention, outside: Exchange | None) -> None:
         self.convention = convention
-        self.displaced = False
-        # Also told, not only replaced in the scope: a middleware in between may have copied the scope.
-        self._outside = outside if outside is not None and outside.convention is not convention else None
-        self.enter()
-        self._settled: tuple[int, bytes | None, int | None] | None = None
-        self.raised = self.crashed = False
-        self.crash_answer: tuple[Message, ...] = ()
-        self.foreign: tuple[BaseException, ...] = ()
-        self.asked: tuple[BaseException, ...] = ()
-        self.reported = False
+        if outside is not None and outside.convention is not convention:
+            # Also told, not only replaced in the scope: a middleware in between may have copied the scope.
+            self._outside = outside
+            self.enter()
+
+    def start(self) -> None:
+        """Begin with a response; forget the one before it, if a middleware tries the request again."""
+        if self._used:
+            self.unanswered = self.crash_answer = ()
+            self.crashed = self.raised = self.reported = False
+            self._settled = None
+        self._used = True
 
     def enter(self) -> None:
         """Take the response over from the installation outside this one."""
@@ -94,9 +95,9 @@ class Exchange:
         status, content_type, length = self._settled
         return status == head.status and content_type == head.content_type and length in (None, head.length)
 
-    def was_asked(self, exc: BaseException) -> bool:
-        """Tell whether the handlers were asked about this very exception."""
-        return any(exc is asked for asked in self.asked)
+    def is_unanswered(self, exc: BaseException) -> bool:
+        """Tell whether the handlers passed this very exception on."""
+        return any(exc is known for known in self.unanswered)
 
     def is_foreign(self, exc: BaseException) -> bool:
         """Tell whether ``exc``, or one that it groups, came out of ``send`` or ``receive``."""

@@ -17,8 +17,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from envelope.wire.answers import Answers
-from envelope.wire.conversion import is_preflight
 from envelope.wire.convention import Convention
+from envelope.wire.conversion import is_preflight
 from envelope.wire.exchange import KEY, Exchange
 from envelope.wire.failure_response import FailureResponse
 from envelope.wire.head import Head
@@ -57,7 +57,7 @@ class FailureNet:
         outside: Exchange | None = scope.get(KEY)
         exchange = scope[KEY] = Exchange(self._convention, outside)
         responder = _NetResponder(self._answers, exchange, scope, receive, send)
-        responder.net = self
+        responder.net, responder.net_send = self, send
         try:
             await self.app(scope, exchange.watch(receive), responder.take)
         except Exception as exc:  # noqa: BLE001 - answered, and raised again unless it was an answer
@@ -75,7 +75,7 @@ class CrashHandler:
     def __init__(self, convention: Convention) -> None:
         self._convention = convention
 
-    async def __call__(self, request: Request, exc: Exception) -> Response:
+    async def __call__(self, request: Request, _: Exception) -> Response:
         exchange: Exchange | None = request.scope.get(KEY)
         if exchange is None or not exchange.crash_answer:
             return FailureResponse(500, self._convention.writer.crash)
@@ -86,7 +86,7 @@ class _KeptResponse(Response):
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         # Still this installation's response, though its layers have been left.
         self._exchange.enter()
         try:
@@ -97,9 +97,10 @@ class _KeptResponse(Response):
 
 
 class _NetResponder(Responder):
-    __slots__ = ("net",)
+    __slots__ = ("net", "net_send")
 
     net: FailureNet
+    net_send: Send
 
     def take(self, message: Message) -> Awaitable[None]:
         # Not a coroutine of its own: nearly every message only passes.
@@ -125,4 +126,10 @@ class _NetResponder(Responder):
         # The CORS middleware would answer a preflight itself, as if nothing had failed.
         app = response if is_preflight(self.scope) else self.net.around(response)
         await app(self.scope, self._receive, self.send)
-        await self.finish()
+        await super().finish()
+
+    async def finish(self) -> None:
+        await super().finish()
+        # A middleware swallowed the crash, so the framework will not ask for its answer.
+        for message in self.exchange.crash_answer:
+            await self.net_send(message)

@@ -18,7 +18,7 @@ from envelope.wire.bodies import Shape
 from envelope.wire.convention import Convention, SuccessStatus
 from envelope.wire.exchange import KEY, Exchange
 from envelope.wire.head import DIGESTS, JSON_TYPE, UTF8_BOM, Body, Head, Headers, with_length
-from envelope.wire.responder import BODY, TRAILERS, Responder
+from envelope.wire.responder import BODY, TRAILERS, Responder, is_crash_text
 
 #: What a JSON text begins with, and what may stand before it (RFC 8259, 2).
 _JSON_BEGINNINGS = frozenset(b'{["-0123456789tfn')
@@ -89,6 +89,7 @@ class EnvelopeMiddleware:
         outside: Exchange | None = scope.get(KEY)
         if self._has_net and outside is not None and outside.convention is self._convention:
             exchange = outside
+            exchange.start()
         else:
             exchange = scope[KEY] = Exchange(self._convention, outside)
         responder = _EnvelopeResponder(self._answers, exchange, scope, receive, send)
@@ -136,6 +137,9 @@ class _EnvelopeResponder(Responder):
             await self.release()
         elif self._is_exempt():
             self.exchange.settle(head.status, head.content_type)
+            if is_crash_text(head):
+                self.untouched = True
+                self.on_body = self.collect
         elif self.is_foreign_failure(head):
             self.on_body = self.collect
         elif head.status in (204, 205, 304):
@@ -201,7 +205,7 @@ class _EnvelopeResponder(Responder):
             await self._send(status, with_length(head.headers, len(whole) if head.has_length else None), whole)
 
     async def _look_closer(self, head: Head, message: Message) -> None:
-        """Decide about a body that begins with white space, a byte order mark, or with what JSON never begins with."""
+        """Decide about a body that begins with white space, a byte order mark, or as JSON never does."""
         body, more = bytes(message["body"]), message.get("more_body", False)
         begun = body.removeprefix(UTF8_BOM) if not self._mark else body
         text = begun.lstrip(_WHITE_SPACE)
@@ -209,10 +213,10 @@ class _EnvelopeResponder(Responder):
             self.exchange.convention.warn_once(_MISLABELLED)
             await self._pass_on(message)
             return
-        self._mark = self._mark or begun != body
+        if begun != body:
+            self._mark = True
+            head.length = None if head.length is None else head.length - len(UTF8_BOM)
         if begun or not more:
-            if self._mark and head.length is not None:
-                head.length -= len(UTF8_BOM)
             await (self._splice(head, begun, more=more) if text or more else self._send_null(head))
         else:
             self.held.append(message)  # the mark alone: the next chunk tells
@@ -228,11 +232,11 @@ class _EnvelopeResponder(Responder):
         """End a success that came without a body."""
         if self.scope["method"] != "HEAD" or head.length == 0:
             await self._send_null(head)
-        elif head.length is None or head.body is Body.UNDECLARED:
-            # Nobody knows what GET would send: no length of ours (RFC 9110, 8.6), and no change of one.
-            await self._send(self._success_status(head), head.headers, b"")
+        elif head.body is Body.UNDECLARED:
+            await self.release()  # what GET would send is not known to be JSON
         else:
-            length = head.length + self.exchange.convention.writer.overhead
+            # A length that is not known cannot be told (RFC 9110, 8.6).
+            length = None if head.length is None else head.length + self.exchange.convention.writer.overhead
             await self._send(self._success_status(head), with_length(head.headers, length), b"")
 
     async def _send_null(self, head: Head) -> None:

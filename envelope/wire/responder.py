@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from envelope.wire.answers import Answers, unhide
-from envelope.wire.conversion import LARGEST, convert, is_convertible
+from envelope.wire.conversion import LARGEST, TRACEBACK, convert, is_convertible
 from envelope.wire.exchange import Exchange
 from envelope.wire.head import Body, Head
 
@@ -24,6 +24,9 @@ TRAILERS = "http.response.trailers"
 #: Messages beside the response; they neither begin it nor belong to its body (ASGI, HTTP extensions).
 INTERIM = frozenset({"http.response.early_hint", "http.response.push", "http.response.debug"})
 
+#: What Starlette's ServerErrorMiddleware writes without debug mode.
+_CRASH_TEXT = b"Internal Server Error"
+
 
 class Responder:
     """The state of one response on its way through one layer.
@@ -33,6 +36,7 @@ class Responder:
         held: Messages that came and are not sent yet: the start message and what followed it.
         replaced: What is sent is a response of ours, in the place of the application's.
         started: A message of the response was sent outward.
+        untouched: The response is exempt; it is held only until it is clear that no exception follows.
     """
 
     __slots__ = (
@@ -48,6 +52,7 @@ class Responder:
         "replaced",
         "scope",
         "started",
+        "untouched",
     )
 
     def __init__(self, answers: Answers, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,7 +69,7 @@ class Responder:
         self.head: Head | None = None
         self.held: list[Message] = []
         self.on_body: Callable[[Message], Awaitable[None]] = self.forward
-        self.replaced = False
+        self.replaced = self.untouched = False
         self._size = 0
         self._pending: Response | None = None
 
@@ -119,11 +124,9 @@ class Responder:
         self.held = [message if intact else {**message, "headers": head.headers}]
 
     def is_foreign_failure(self, head: Head) -> bool:
-        """Tell whether the response is a failure, not yet in its final form, that can be said in the convention."""
+        """Tell whether the response is a failure, not in its final form, that can be said in the convention."""
         return (
-            400 <= head.status <= 599
-            and not self.exchange.is_settled(head)
-            and is_convertible(head, self.scope)
+            400 <= head.status <= 599 and not self.exchange.is_settled(head) and is_convertible(head, self.scope)
         )
 
     async def collect(self, message: Message) -> None:
@@ -137,14 +140,15 @@ class Responder:
             await self._convert(self.head)
 
     async def _convert(self, head: Head) -> None:
+        if self.untouched:
+            return  # unless an exception follows, it goes out as it came
         body = b"".join(held.get("body", b"") for held in self.held)
         response = convert(head, body, self.scope, self.exchange.convention)
         if response is None:
             self.exchange.settle(head.status, head.content_type, head.length)
             await self.release()
-        elif head.status == 500 and head.body is Body.TEXT:
-            # A mounted application's ServerErrorMiddleware writes this and then raises what happened:
-            # the exception, which follows at once, may have an answer.
+        elif is_crash_text(head) and (body == _CRASH_TEXT or TRACEBACK in body):
+            # The exception, which follows at once, may have an answer.
             self._pending = response
         else:
             await self._send_own(response)
@@ -172,20 +176,19 @@ class Responder:
         if self.exchange.is_foreign(origin):
             raise origin
         if self.started:
+            if self.replaced and self.answers.have_answer(origin, self.scope):
+                return  # a mounted application answered it in its own way
             await self._report(exc)
             # A mount that owns its answers raised it; that we have a handler for it hides nothing.
             raise exc if self.exchange.owns(self.scope) else origin
-        pending = self._pending
         self.reset()
         self.exchange.unsettle()
         self.exchange.raised = True
         answer = await self.answers.answer(exc, self.scope, self._receive)
-        if answer.crash is None or pending is None:
-            pending = answer.response
         self.exchange.crashed = answer.crash is not None
         self.exchange.reported = self.exchange.crashed and answer.response is not None
-        if pending is not None:
-            await self.send_answer(pending)
+        if answer.response is not None:
+            await self.send_answer(answer.response)
         if answer.crash is not None:
             raise answer.crash
 
@@ -198,3 +201,11 @@ class Responder:
         if not self.exchange.reported:
             self.exchange.reported = True
             await self.answers.report(exc, self.scope, self._receive)
+
+
+def is_crash_text(head: Head) -> bool:
+    """Tell whether a mounted application's ``ServerErrorMiddleware`` may have written this.
+
+    It raises afterwards what happened, and that may have an answer.
+    """
+    return head.status == 500 and head.body is Body.TEXT

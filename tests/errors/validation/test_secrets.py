@@ -155,7 +155,7 @@ def test_computed_tag_is_not_shown() -> None:
     """A function may make a tag of anything; neither its result nor its name is shown."""
 
     def tag_of(value: Any) -> str | None:
-        return value.get("phrase")
+        return str(value["phrase"]) if "phrase" in value else None
 
     annotation = Annotated[Annotated[Card, Tag("card")] | Annotated[Cash, Tag("cash")], Discriminator(tag_of)]
     assert post(annotation, {"phrase": PLANTED}) == ["value is not one of ['card', 'cash']"]
@@ -319,7 +319,7 @@ def test_nothing_is_quoted_with_echo_never() -> None:
 
 def test_nothing_is_quoted_without_a_schema() -> None:
     """An unknown route's secrets cannot be recognised."""
-    errors = [
+    errors: list[dict[str, Any]] = [
         {"type": "int_parsing", "loc": ["body", "a"], "input": PLANTED},
         {"type": "value_error", "loc": ["body", "a"], "msg": f"Value error, {PLANTED}", "ctx": {"error": {}}},
         {"type": "literal_error", "loc": ["body", "a"], "input": PLANTED, "ctx": {"expected": "'a'"}},
