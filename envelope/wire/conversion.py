@@ -9,7 +9,6 @@ import json
 from email.message import Message as MimeHeader
 from typing import Any, NoReturn
 
-from starlette.responses import Response
 from starlette.types import Scope
 
 from envelope.wire.convention import Convention
@@ -32,7 +31,7 @@ def is_convertible(head: Head, scope: Scope) -> bool:
     return not is_preflight(scope)
 
 
-def convert(head: Head, body: bytes, scope: Scope, convention: Convention) -> Response | None:
+def convert(head: Head, body: bytes, scope: Scope, convention: Convention) -> FailureResponse | None:
     """Say a foreign failure in the convention.
 
     Returns:
@@ -45,7 +44,7 @@ def convert(head: Head, body: bytes, scope: Scope, convention: Convention) -> Re
     return response
 
 
-def _read(head: Head, body: bytes, scope: Scope, convention: Convention) -> Response | None:
+def _read(head: Head, body: bytes, scope: Scope, convention: Convention) -> FailureResponse | None:
     body = body.removeprefix(UTF8_BOM)
     if head.body is Body.TEXT or not body:
         return _from_detail(head, _OPAQUE if TRACEBACK in body else _decode(head, body), scope, convention)
@@ -65,7 +64,7 @@ def _read(head: Head, body: bytes, scope: Scope, convention: Convention) -> Resp
     return FailureResponse(head.status, convention.writer.failure(head.status, body), head.headers)
 
 
-def _from_detail(head: Head, detail: Any, scope: Scope, convention: Convention) -> Response:
+def _from_detail(head: Head, detail: Any, scope: Scope, convention: Convention) -> FailureResponse:
     failure = convention.finder.from_detail(head.status, detail, scope)
     return render_failure(convention.writer, failure, head.headers)
 

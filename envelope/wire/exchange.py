@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from starlette.types import Message, Receive, Scope
+from starlette.types import Message, Scope
 
 from envelope.wire.head import Head
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 #: Where the exchange of the innermost installation stands in the scope.
 KEY = "envelope"
+
+# Not None, which a start message without headers would be.
+_NONE = object()
 
 
 class Exchange:
@@ -41,6 +44,7 @@ class Exchange:
     raised = False
     reported = False
     unanswered: tuple[BaseException, ...] = ()
+    _final_headers: object = _NONE
     _outside: Exchange | None = None
     _settled: tuple[int, bytes | None, int | None] | None = None
     _used = False
@@ -57,7 +61,7 @@ class Exchange:
         if self._used:
             self.unanswered = self.crash_answer = ()
             self.crashed = self.raised = self.reported = False
-            self._settled = None
+            self.unsettle()
         self._used = True
 
     def enter(self) -> None:
@@ -84,9 +88,23 @@ class Exchange:
         """
         self._settled = (status, content_type, length)
 
+    def settle_failure(self, start: Message, content_type: bytes, length: int) -> None:
+        """Note that a failure was written in the convention, so that the layers know it at a glance."""
+        self._final_headers = start["headers"]
+        self.settle(start["status"], content_type, length)
+
+    def is_final(self, start: Message) -> bool:
+        """Tell whether this is the head of that failure, which no middleware has replaced."""
+        return (
+            self._settled is not None
+            and start.get("headers") is self._final_headers
+            and start["status"] == self._settled[0]
+        )
+
     def unsettle(self) -> None:
         """Note that another response comes in the place of the one that was settled."""
         self._settled = None
+        self._final_headers = _NONE
 
     def is_settled(self, head: Head) -> bool:
         """Tell whether a layer of this installation gave the response its final form."""
@@ -104,15 +122,3 @@ class Exchange:
         if isinstance(exc, BaseExceptionGroup):
             return any(self.is_foreign(part) for part in exc.exceptions)
         return any(exc is known for known in self.foreign)
-
-    def watch(self, receive: Receive) -> Receive:
-        """Remember what ``receive`` raises."""
-
-        async def watched() -> Message:
-            try:
-                return await receive()
-            except Exception as exc:
-                self.foreign += (exc,)
-                raise
-
-        return watched

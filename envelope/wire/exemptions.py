@@ -61,12 +61,12 @@ class Exemptions:
             _check_pattern(pattern)
         self._paths = frozenset(pattern for pattern in patterns if not pattern.endswith("*"))
         self._prefixes = tuple(pattern[:-1] for pattern in patterns if pattern.endswith("*"))
+        #: Whether any path is exempt; without one nobody has to ask.
+        self.have_paths = bool(patterns)
         self._token_urls = TokenUrls()
 
     def cover_path(self, scope: Scope) -> bool:
         """Tell whether the path is exempt; asked before routing, because mounts change the root path."""
-        if not self._paths and not self._prefixes:
-            return False
         path = route_path(scope)
         return path in self._paths or path.startswith(self._prefixes)
 

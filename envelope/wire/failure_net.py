@@ -21,7 +21,6 @@ from envelope.wire.convention import Convention
 from envelope.wire.conversion import is_preflight
 from envelope.wire.exchange import KEY, Exchange
 from envelope.wire.failure_response import FailureResponse
-from envelope.wire.head import Head
 from envelope.wire.responder import START, Responder
 
 Around = Callable[[ASGIApp], ASGIApp]
@@ -57,9 +56,9 @@ class FailureNet:
         outside: Exchange | None = scope.get(KEY)
         exchange = scope[KEY] = Exchange(self._convention, outside)
         responder = _NetResponder(self._answers, exchange, scope, receive, send)
-        responder.net, responder.net_send = self, send
+        responder.net = self
         try:
-            await self.app(scope, exchange.watch(receive), responder.take)
+            await self.app(scope, responder.receive, responder.take)
         except Exception as exc:  # noqa: BLE001 - answered, and raised again unless it was an answer
             if responder.started or not isinstance(exc, ClientDisconnect):
                 await responder.fail(exc)
@@ -97,10 +96,10 @@ class _KeptResponse(Response):
 
 
 class _NetResponder(Responder):
-    __slots__ = ("net", "net_send")
+    """The state of one response on its way through the net."""
 
     net: FailureNet
-    net_send: Send
+    _real_outer: Send | None = None
 
     def take(self, message: Message) -> Awaitable[None]:
         # Not a coroutine of its own: nearly every message only passes.
@@ -108,16 +107,20 @@ class _NetResponder(Responder):
             return self.send(message)
         return self._outer(message)
 
-    async def on_start(self, message: Message) -> None:
-        if message["status"] >= 400:
-            if self.exchange.crashed and not self.net.sends_crashes:
-                self._outer = self._keep
-            head = Head(message)
-            if self.exchange.owns(self.scope) and self.is_foreign_failure(head):
-                self.hold(message, head)
-                self.on_body = self.collect
-                return
-        await self.forward(message)
+    def begin(self, message: Message) -> Message | None:
+        if message["status"] < 400:
+            return message
+        exchange = self.exchange
+        if exchange.crashed and not self.net.sends_crashes:
+            self._real_outer, self._outer = self._outer, self._keep
+        if exchange.is_final(message) or not exchange.owns(self.scope):
+            return message
+        head, message = self.read(message)
+        if not self.is_foreign_failure(head):
+            return message
+        self.held.append(message)
+        self.on_body = Responder.collect
+        return None
 
     async def _keep(self, message: Message) -> None:
         self.exchange.crash_answer += (message,)
@@ -130,6 +133,7 @@ class _NetResponder(Responder):
 
     async def finish(self) -> None:
         await super().finish()
-        # A middleware swallowed the crash, so the framework will not ask for its answer.
-        for message in self.exchange.crash_answer:
-            await self.net_send(message)
+        if self._real_outer is not None:
+            # A middleware swallowed the crash, so the framework will not ask for its answer.
+            for message in self.exchange.crash_answer:
+                await self._real_outer(message)

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
 
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from envelope.errors.tree import TABLE, ApiError
 from envelope.wire.bodies import BodyWriter, write_message
-from envelope.wire.exchange import KEY
+from envelope.wire.exchange import KEY, Exchange
 from envelope.wire.head import JSON_TYPE, REPLACED, Headers
 
 logger = logging.getLogger("envelope.wire")
@@ -50,15 +50,21 @@ class FailureResponse(Response):
         self.raw_headers = failure_headers(status, headers, len(body), retry_after)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = scope.get(KEY)
-        if exchange is not None:
-            exchange.settle(self.status_code, JSON_TYPE[1], len(self.body))
-        if scope.get("method") == "HEAD":
-            # The headers say what GET would have sent (RFC 9110, 9.3.2); not every server drops the body.
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            await send({"type": "http.response.body", "body": b""})
-        else:
+        if scope["type"] == "websocket":
             await super().__call__(scope, receive, send)
+            return
+        for message in self.messages(scope):
+            await send(message)
+
+    def messages(self, scope: Scope) -> list[Message]:
+        """Give the messages of the response to a request, and tell all layers that they need no conversion."""
+        start: Message = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+        exchange: Exchange | None = scope.get(KEY)
+        if exchange is not None:
+            exchange.settle_failure(start, JSON_TYPE[1], len(self.body))
+        # For HEAD the headers say what GET would have sent (RFC 9110, 9.3.2); not every server drops the body.
+        body = b"" if scope["method"] == "HEAD" else self.body
+        return [start, {"type": "http.response.body", "body": body}]
 
 
 def render_failure(writer: BodyWriter, failure: ApiError, headers: Headers | None = None) -> FailureResponse:

@@ -6,11 +6,8 @@ Reads the header list once, changes nothing. The rules and their sources are in
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from enum import Enum
 from functools import lru_cache
-
-from starlette.types import Message
+from typing import Final
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -20,15 +17,16 @@ JSON_TYPE = (b"content-type", b"application/json")
 UTF8_BOM = b"\xef\xbb\xbf"
 
 
-class Body(Enum):
+class Body:
     """What a ``Content-Type`` says about the body."""
 
-    UNDECLARED = 0
-    JSON = 1
-    PROBLEM = 2
-    TEXT = 3
-    STREAM = 4  # written item by item to a client that waits for each: the head must not be held
-    OTHER = 5
+    # Plain numbers: reading a member of an Enum costs more than all else that a head is asked.
+    UNDECLARED: Final = 0
+    JSON: Final = 1
+    PROBLEM: Final = 2
+    TEXT: Final = 3
+    STREAM: Final = 4  # written item by item to a client that waits for each: the head must not be held
+    OTHER: Final = 5
 
 
 _STREAMS = {
@@ -66,36 +64,47 @@ class Head:
     """A response's start message, read.
 
     Attributes:
-        has_length: A ``Content-Length`` was declared.
-        length: Its value; None if there is none or it is not a number.
+        body: What the content type says, one of ``Body``.
+        length: The declared ``Content-Length``; None if there is none or it is not a number.
         encoded: The bytes are compressed; nothing can be spliced into them (RFC 9110, 8.4).
         untouchable: A range, a file, a signature or ``no-transform``: other parties rely on these bytes.
     """
 
-    __slots__ = ("body", "content_type", "encoded", "has_length", "headers", "length", "status", "untouchable")
+    body: int = Body.UNDECLARED
+    content_type: bytes | None = None
+    encoded = False
+    length: int | None = None
+    untouchable = False
+    _digested = False
+    _length_field: tuple[bytes, bytes] | None = None
 
-    def __init__(self, message: Message) -> None:
-        self.status: int = message["status"]
-        self.headers: Headers = _header_list(message.get("headers", ()))
-        self.body = Body.UNDECLARED
-        self.content_type: bytes | None = None
-        self.length: int | None = None
-        self.has_length = self.encoded = self.untouchable = False
-        for name, value in self.headers:
+    def __init__(self, status: int, headers: Headers) -> None:
+        self.status = status
+        self.headers = headers
+        for field in headers:
             # ASGI asks for lower-case names; not every application gives them.
-            name = name.lower()  # noqa: PLW2901
+            name = field[0].lower()
             if name == b"content-type":
-                self.body = Body.OTHER if self.content_type is not None else classify(value)
-                self.content_type = value
+                self.body = Body.OTHER if self.content_type is not None else classify(field[1])
+                self.content_type = field[1]
             elif name == b"content-length":
-                self.has_length = True
-                self.length = int(value) if value.isdigit() else None
+                # Of two, neither is trusted.
+                self._digested = self._length_field is not None
+                self._length_field = field
+                self.length = int(field[1]) if field[1].isdigit() else None
             elif name in _NOTABLE:
-                self._note(name, value)
+                self._note(name, field[1])
+
+    @property
+    def has_length(self) -> bool:
+        """Whether a ``Content-Length`` was declared, true or not."""
+        return self._length_field is not None
 
     def _note(self, name: bytes, value: bytes) -> None:
         if name == b"content-encoding":
             self.encoded = True
+        elif name in DIGESTS:
+            self._digested = True
         elif name == b"cache-control":
             self.untouchable |= b"no-transform" in value.lower()
         elif name == b"accept-ranges":
@@ -103,8 +112,25 @@ class Head:
         else:
             self.untouchable = True
 
+    def with_length(self, length: int | None) -> Headers:
+        """Give the headers of the body when it was changed: one true length, and no digest of the old one.
 
-_NOTABLE = {
+        Args:
+            length: None leaves ``Content-Length`` out (RFC 9110, 8.6).
+        """
+        field = None if length is None else (b"content-length", b"%d" % length)
+        if field is not None and self._length_field is not None and not self._digested:
+            headers = self.headers.copy()
+            headers[headers.index(self._length_field)] = field
+            return headers
+        kept = [pair for pair in self.headers if pair[0].lower() not in _OF_THE_BYTES]
+        return kept if field is None else [*kept, field]
+
+
+#: What is false when the bytes of a body change.
+_OF_THE_BYTES = DIGESTS | {b"content-length"}
+
+_NOTABLE = DIGESTS | {
     b"accept-ranges",
     b"cache-control",
     b"content-disposition",
@@ -116,8 +142,8 @@ _NOTABLE = {
 
 
 @lru_cache(maxsize=256)
-def classify(content_type: bytes) -> Body:
-    """Tell what kind of body a ``Content-Type`` announces.
+def classify(content_type: bytes) -> int:
+    """Tell what kind of body a ``Content-Type`` announces, one of ``Body``.
 
     JSON is ``application/json`` alone or with ``charset=utf-8`` (RFC 8259, 8.1 and 11); every
     ``+json`` type but ``problem+json`` names a schema of its own and is OTHER.
@@ -134,30 +160,3 @@ def classify(content_type: bytes) -> Body:
     if media_type == "application/problem+json" and utf8:
         return Body.PROBLEM
     return Body.OTHER
-
-
-def with_length(headers: Headers, length: int | None) -> Headers:
-    """Give the headers of a body that was changed: with one true ``Content-Length``, and no digest of the old one.
-
-    Args:
-        headers: The headers of the body as it was; not changed.
-        length: None leaves the field out (RFC 9110, 8.6).
-    """
-    field = None if length is None else (b"content-length", b"%d" % length)
-    result = []
-    for pair in headers:
-        name = pair[0].lower()
-        if name == b"content-length":
-            if field is not None:
-                result.append(field)
-                field = None
-        elif name not in DIGESTS:
-            result.append(pair)
-    if field is not None:
-        result.append(field)
-    return result
-
-
-def _header_list(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-    # ASGI allows any iterable, even one that can be read only once.
-    return headers if isinstance(headers, list) else list(headers)

@@ -6,8 +6,8 @@ start message is held until the first byte, so that what fails before it gets th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,12 +17,15 @@ from envelope.wire.answers import Answers
 from envelope.wire.bodies import Shape
 from envelope.wire.convention import Convention, SuccessStatus
 from envelope.wire.exchange import KEY, Exchange
-from envelope.wire.head import DIGESTS, JSON_TYPE, UTF8_BOM, Body, Head, Headers, with_length
-from envelope.wire.responder import BODY, TRAILERS, Responder, is_crash_text
+from envelope.wire.head import DIGESTS, JSON_TYPE, UTF8_BOM, Body, Head, Headers
+from envelope.wire.responder import BODY, TRAILERS, Messages, Responder, is_crash_text
 
 #: What a JSON text begins with, and what may stand before it (RFC 8259, 2).
 _JSON_BEGINNINGS = frozenset(b'{["-0123456789tfn')
 _WHITE_SPACE = b" \t\r\n"
+
+#: Successes whose bodies are parts of something, or have none (RFC 9110, 15.3; RFC 3229, 10.4.1).
+_NOT_SPLICED = frozenset({204, 205, 206, 226})
 
 #: What a response without content may wrongly say of its body.
 _OF_A_BODY = frozenset({b"content-encoding", b"content-type"})
@@ -93,12 +96,16 @@ class EnvelopeMiddleware:
         else:
             exchange = scope[KEY] = Exchange(self._convention, outside)
         responder = _EnvelopeResponder(self._answers, exchange, scope, receive, send)
+        exemptions = self._convention.exemptions
+        if exemptions.have_paths:
+            responder.exempt = exemptions.cover_path(scope)
         try:
-            await self.app(scope, exchange.watch(receive), responder.send)
+            await self.app(scope, responder.receive, responder.send)
         except Exception as exc:  # noqa: BLE001 - answered, and raised again unless it was an answer
             await responder.fail(exc)
         else:
-            await responder.finish()
+            if responder.held:
+                await responder.finish()
         finally:
             if exchange is not outside:
                 exchange.leave()
@@ -112,40 +119,34 @@ class _EnvelopeResponder(Responder):
         spliced: The body that goes out is not the application's own.
     """
 
-    __slots__ = ("_mark", "exempt", "spliced")
+    exempt = False
+    spliced = False
+    _mark = False  # a byte order mark came
 
-    def __init__(self, answers: Answers, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
-        super().__init__(answers, exchange, scope, receive, send)
-        self.spliced = False
-        self._mark = False  # a byte order mark came
-        self.exempt = exchange.convention.exemptions.cover_path(scope)
+    def begin(self, message: Message) -> Message | None:
+        exchange = self.exchange
+        if exchange.is_final(message) or not exchange.owns(self.scope):
+            return message
+        head, message = self.read(message)
+        if head.body == Body.STREAM or exchange.is_settled(head):
+            return message
+        self.held.append(message)
+        self.on_body = self._plan(head)
+        return None
 
-    async def on_start(self, message: Message) -> None:
-        if message["status"] < 200:
-            await self.forward_beside(message)
-            return
-        head = Head(message)
-        if self.head is not None or not self.exchange.owns(self.scope) or self.exchange.is_settled(head):
-            await self.on_other(message)
-        else:
-            self.hold(message, head)
-            await self._plan(head)
-
-    async def _plan(self, head: Head) -> None:
-        self.on_body = self._hold_until_byte
-        if head.body is Body.STREAM:
-            await self.release()
-        elif self._is_exempt():
+    def _plan(self, head: Head) -> Callable[[Any, Message], Messages]:
+        """Choose what is done with the body."""
+        if self._is_exempt():
             self.exchange.settle(head.status, head.content_type)
-            if is_crash_text(head):
-                self.untouched = True
-                self.on_body = self.collect
-        elif self.is_foreign_failure(head):
-            self.on_body = self.collect
-        elif head.status in (204, 205, 304):
-            self.on_body = self._end_without_content
-        elif self._is_success(head):
-            self.on_body = self._splice_first
+            self.untouched = is_crash_text(head)
+            return Responder.collect if self.untouched else _EnvelopeResponder._hold_until_byte
+        if self._is_success(head):
+            return _EnvelopeResponder._splice_first
+        if self.is_foreign_failure(head):
+            return Responder.collect
+        if head.status in (204, 205, 304):
+            return _EnvelopeResponder._end_without_content
+        return _EnvelopeResponder._hold_until_byte
 
     def _is_exempt(self) -> bool:
         if self.exchange.raised:
@@ -153,102 +154,85 @@ class _EnvelopeResponder(Responder):
         return self.exempt or self.exchange.convention.exemptions.cover_endpoint(self.scope)
 
     def _is_success(self, head: Head) -> bool:
-        if not 200 <= head.status <= 299 or head.status in (206, 226) or self.scope["method"] == "CONNECT":
+        if not 200 <= head.status <= 299 or head.status in _NOT_SPLICED or self.scope["method"] == "CONNECT":
             return False
-        if head.body is Body.JSON and head.encoded:
+        if head.body == Body.JSON and head.encoded:
             self.exchange.convention.warn_once(_COMPRESSED)
-        return head.body in (Body.JSON, Body.UNDECLARED) and not head.encoded and not head.untouchable
+        return head.body <= Body.JSON and not head.encoded and not head.untouchable
 
-    async def _hold_until_byte(self, message: Message) -> None:
-        self.held.append(message)
+    def _hold_until_byte(self, message: Message) -> Messages:
         if message.get("body") or not message.get("more_body", False):
-            await self.release()
+            return self.release(message)
+        self.held.append(message)
+        return ()
 
-    async def _end_without_content(self, message: Message) -> None:
+    def _end_without_content(self, message: Message) -> Messages:
         # RFC 9110, 15.3.5, 15.3.6 and 15.4.5: whatever body the application sends here is dropped.
         if message.get("more_body", False):
-            return
+            return ()
         head = self._head()
         if head.status == 304:
-            await self._send(head.status, head.headers, b"")
-        elif self.exchange.convention.always_200 and not head.untouchable:
-            await self._send_null(head)
-        else:
-            await self._send(head.status, with_length(head.headers, 0 if head.status == 205 else None), b"")
+            return self._write(head.status, head.headers, b"")
+        if self.exchange.convention.always_200 and not head.untouchable:
+            return self._write_null(head)
+        return self._write(head.status, head.with_length(0 if head.status == 205 else None), b"")
 
-    async def _splice_first(self, message: Message) -> None:
+    def _splice_first(self, message: Message) -> Messages:
         body = message.get("body", b"")
-        more = message.get("more_body", False)
         head = self._head()
         if not body:
             self.held.append(message)
-            if not more:
-                await self._end_empty(head)
-        elif head.body is Body.UNDECLARED:
-            await self._pass_on(message)
-        elif body[0] in _JSON_BEGINNINGS:
-            await self._splice(head, body, more=more)
-        else:
-            await self._look_closer(head, message)
+            return () if message.get("more_body", False) else self._end_empty(head)
+        if head.body == Body.UNDECLARED:
+            return self.release(message)
+        if body[0] in _JSON_BEGINNINGS:
+            return self._splice(head, body, more=message.get("more_body", False))
+        return self._look_closer(head, message)
 
-    async def _splice(self, head: Head, body: bytes, *, more: bool) -> None:
-        convention = self.exchange.convention
-        writer = convention.writer
-        status = 200 if convention.always_200 else head.status
+    def _splice(self, head: Head, body: bytes, *, more: bool) -> Messages:
+        writer = self.exchange.convention.writer
         if more:
+            self.suffix = writer.suffix
             length = None if head.length is None else head.length + writer.overhead
-            await self._send(status, with_length(head.headers, length), b"".join((writer.prefix, body)), more=True)
-            self.on_body = self._splice_rest
-        else:
-            # The length that was declared may be stale; the body is here whole.
-            whole = b"".join((writer.prefix, body, writer.suffix))
-            await self._send(status, with_length(head.headers, len(whole) if head.has_length else None), whole)
+            begun = b"".join((writer.prefix, body))
+            return self._write(self._success_status(head), head.with_length(length), begun, more=True)
+        # The length that was declared may be stale; the body is here whole.
+        whole = b"".join((writer.prefix, body, writer.suffix))
+        length = len(whole) if head.has_length else None
+        return self._write(self._success_status(head), head.with_length(length), whole)
 
-    async def _look_closer(self, head: Head, message: Message) -> None:
+    def _look_closer(self, head: Head, message: Message) -> Messages:
         """Decide about a body that begins with white space, a byte order mark, or as JSON never does."""
         body, more = bytes(message["body"]), message.get("more_body", False)
         begun = body.removeprefix(UTF8_BOM) if not self._mark else body
         text = begun.lstrip(_WHITE_SPACE)
         if text and text[0] not in _JSON_BEGINNINGS:
             self.exchange.convention.warn_once(_MISLABELLED)
-            await self._pass_on(message)
-            return
+            return self.release(message)
         if begun != body:
             self._mark = True
             head.length = None if head.length is None else head.length - len(UTF8_BOM)
-        if begun or not more:
-            await (self._splice(head, begun, more=more) if text or more else self._send_null(head))
-        else:
+        if more and not begun:
             self.held.append(message)  # the mark alone: the next chunk tells
+            return ()
+        return self._splice(head, begun, more=more) if text or more else self._write_null(head)
 
-    async def _splice_rest(self, message: Message) -> None:
-        if not message.get("more_body", False):
-            self.on_body = self.forward
-            suffix = self.exchange.convention.writer.suffix
-            message = {**message, "body": b"".join((message.get("body", b""), suffix))}
-        await self.forward(message)
-
-    async def _end_empty(self, head: Head) -> None:
+    def _end_empty(self, head: Head) -> Messages:
         """End a success that came without a body."""
         if self.scope["method"] != "HEAD" or head.length == 0:
-            await self._send_null(head)
-        elif head.body is Body.UNDECLARED:
-            await self.release()  # what GET would send is not known to be JSON
-        else:
-            # A length that is not known cannot be told (RFC 9110, 8.6).
-            length = None if head.length is None else head.length + self.exchange.convention.writer.overhead
-            await self._send(self._success_status(head), with_length(head.headers, length), b"")
+            return self._write_null(head)
+        if head.body == Body.UNDECLARED:
+            return self.release()  # what GET would send is not known to be JSON
+        # A length that is not known cannot be told (RFC 9110, 8.6).
+        length = None if head.length is None else head.length + self.exchange.convention.writer.overhead
+        return self._write(self._success_status(head), head.with_length(length), b"")
 
-    async def _send_null(self, head: Head) -> None:
+    def _write_null(self, head: Head) -> Messages:
         empty = self.exchange.convention.writer.empty
-        headers = with_length(head.headers, len(empty))
-        if head.body is not Body.JSON or head.encoded:
+        headers = head.with_length(len(empty))
+        if head.body != Body.JSON or head.encoded:
             headers = [*(pair for pair in headers if pair[0].lower() not in _OF_A_BODY), JSON_TYPE]
-        await self._send(self._success_status(head), headers, b"" if self.scope["method"] == "HEAD" else empty)
-
-    async def _pass_on(self, message: Message) -> None:
-        await self.release()
-        await self.forward(message)
+        return self._write(self._success_status(head), headers, b"" if self.scope["method"] == "HEAD" else empty)
 
     def _head(self) -> Head:
         assert self.head is not None
@@ -257,21 +241,22 @@ class _EnvelopeResponder(Responder):
     def _success_status(self, head: Head) -> int:
         return 200 if self.exchange.convention.always_200 else head.status
 
-    async def _send(self, status: int, headers: Headers, body: bytes, *, more: bool = False) -> None:
-        start, self.held = self.held[0], []
-        self.on_body = self.forward
+    def _write(self, status: int, headers: Headers, body: bytes, *, more: bool = False) -> Messages:
+        """Give the messages of a response whose body is ours, at least its beginning."""
+        start = self.held[0]
+        self.release()
         self.spliced = True
-        await self.forward({**start, "status": status, "headers": headers})
-        await self.forward({"type": BODY, "body": body, "more_body": more})
+        return (
+            {**start, "status": status, "headers": headers},
+            {"type": BODY, "body": body, "more_body": more},
+        )
 
-    async def on_other(self, message: Message) -> None:
+    def pass_other(self, message: Message) -> Messages:
         if not self.spliced:
-            await super().on_other(message)
-        elif message["type"] == TRAILERS:
+            return super().pass_other(message)
+        if message["type"] == TRAILERS:
             kept = [pair for pair in message.get("headers", ()) if pair[0].lower() not in DIGESTS]
-            await self.forward({**message, "headers": kept})
-        elif message["type"] == "http.response.zerocopysend" and not message.get("more_body", False):
-            await self.forward({**message, "more_body": True})
-            await self.on_body({"type": BODY, "body": b""})
-        else:
-            await self.forward(message)
+            return ({**message, "headers": kept},)
+        if message["type"] == "http.response.zerocopysend" and not message.get("more_body", False):
+            return ({**message, "more_body": True}, self._with_suffix({"type": BODY}))
+        return (message,)

@@ -1,13 +1,15 @@
-"""What both layers do with one response: forward it, convert it if it is a foreign failure, answer crashes.
+"""What both layers do with one response: let it pass, convert it if it is a foreign failure, answer crashes.
 
-A response is sent outward message by message. Nothing is changed that was not understood, and what was
-sent cannot be taken back: after the first byte a failure can only be raised, so that the server cuts
-the connection and the client sees that the body is incomplete (RFC 9112, 8).
+A response goes outward message by message. Each message that comes in is turned into the messages that
+go out, by functions without an await; only ``send`` waits. Nothing is changed that was not understood,
+and what was sent cannot be taken back: after the first byte a failure can only be raised, so that the
+server cuts the connection and the client sees that the body is incomplete (RFC 9112, 8).
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
@@ -15,6 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 from envelope.wire.answers import Answers, unhide
 from envelope.wire.conversion import LARGEST, TRACEBACK, convert, is_convertible
 from envelope.wire.exchange import Exchange
+from envelope.wire.failure_response import FailureResponse
 from envelope.wire.head import Body, Head
 
 START = "http.response.start"
@@ -27,6 +30,8 @@ INTERIM = frozenset({"http.response.early_hint", "http.response.push", "http.res
 #: What Starlette's ServerErrorMiddleware writes without debug mode.
 _CRASH_TEXT = b"Internal Server Error"
 
+Messages = Sequence[Message]
+
 
 class Responder:
     """The state of one response on its way through one layer.
@@ -34,94 +39,110 @@ class Responder:
     Attributes:
         head: What the start message says; None before it came.
         held: Messages that came and are not sent yet: the start message and what followed it.
+        on_body: Turns a body message into what goes out; None lets it pass. A function of the class, not a
+            method of this object, which would be a reference cycle for the collector in every request.
         replaced: What is sent is a response of ours, in the place of the application's.
         started: A message of the response was sent outward.
+        suffix: What is still to be put behind the last byte of the body.
         untouched: The response is exempt; it is held only until it is clear that no exception follows.
     """
 
-    __slots__ = (
-        "_outer",
-        "_pending",
-        "_receive",
-        "_size",
-        "answers",
-        "exchange",
-        "head",
-        "held",
-        "on_body",
-        "replaced",
-        "scope",
-        "started",
-        "untouched",
-    )
+    # Defaults of the class: one responder is made for each request and layer, and most set few of these.
+    head: Head | None = None
+    on_body: Callable[[Any, Message], Messages] | None = None
+    replaced = False
+    started = False
+    suffix = b""
+    untouched = False
+    _pending: FailureResponse | None = None
+    _size = 0
 
     def __init__(self, answers: Answers, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
         self.answers = answers
         self.exchange = exchange
         self.scope = scope
+        self.held: list[Message] = []
         self._receive = receive
         self._outer = send
-        self.started = False
-        self.reset()
 
-    def reset(self) -> None:
-        """Forget what came and was not sent."""
-        self.head: Head | None = None
-        self.held: list[Message] = []
-        self.on_body: Callable[[Message], Awaitable[None]] = self.forward
-        self.replaced = self.untouched = False
-        self._size = 0
-        self._pending: Response | None = None
+    async def receive(self) -> Message:
+        """Give the application a message, remembering what ``receive`` raises: that is nobody's to answer."""
+        try:
+            return await self._receive()
+        except Exception as exc:
+            self.exchange.foreign += (exc,)
+            raise
 
     async def send(self, message: Message) -> None:
         """Take a message from the application."""
         kind = message["type"]
         if kind == BODY:
-            await self.on_body(message)
-        elif kind == START:
-            await self.on_start(message)
-        elif kind in INTERIM:
-            await self.forward_beside(message)
+            if self.on_body is not None:
+                await self.send_all(self.on_body(self, message))
+                return
+            if self.suffix and not message.get("more_body", False):
+                message = self._with_suffix(message)
+        elif kind == START and self.head is None and message["status"] >= 200:
+            passing = self.begin(message)
+            if passing is None:
+                return
+            message = passing
+        elif kind in INTERIM or (kind == START and message["status"] < 200):
+            await self._send_beside(message)
+            return
         else:
-            await self.on_other(message)
-
-    async def on_start(self, message: Message) -> None:
-        """Decide what happens to a response."""
-        raise NotImplementedError
-
-    async def on_other(self, message: Message) -> None:
-        """Pass on what is not understood, after everything that came before it."""
-        if self.replaced and message["type"] == TRAILERS:
-            return  # they belong to a body that is not sent
-        await self.release()
-        await self.forward(message)
-
-    async def forward(self, message: Message) -> None:
-        """Send a message of the response outward."""
+            await self.send_all(self.pass_other(message))
+            return
         self.started = True
-        await self.forward_beside(message)
-
-    async def forward_beside(self, message: Message) -> None:
-        """Send a message outward, remembering what ``send`` raises: that is nobody's to answer."""
         try:
             await self._outer(message)
         except Exception as exc:
             self.exchange.foreign += (exc,)
             raise
 
-    async def release(self) -> None:
-        """Send the held messages as they came."""
-        held, self.held = self.held, []
-        self.on_body = self.forward
-        for message in held:
-            await self.forward(message)
+    async def send_all(self, messages: Messages) -> None:
+        """Send messages of the response outward, remembering what ``send`` raises."""
+        if not messages:
+            return
+        self.started = True
+        try:
+            for message in messages:
+                await self._outer(message)
+        except Exception as exc:
+            self.exchange.foreign += (exc,)
+            raise
 
-    def hold(self, message: Message, head: Head) -> None:
-        """Keep the start message back until it is clear how the response goes on."""
-        self.head = head
-        # A one-shot iterable of headers was read; the list has what it gave.
-        intact = message.get("headers") is head.headers
-        self.held = [message if intact else {**message, "headers": head.headers}]
+    async def _send_beside(self, message: Message) -> None:
+        try:
+            await self._outer(message)
+        except Exception as exc:
+            self.exchange.foreign += (exc,)
+            raise
+
+    def begin(self, message: Message) -> Message | None:
+        """Decide what happens to a response; give the start message if it passes, None if it is held."""
+        raise NotImplementedError
+
+    def read(self, message: Message) -> tuple[Head, Message]:
+        """Read a start message, and give it with a list of headers; ASGI allows an iterable that is read once."""
+        headers = message.get("headers", ())
+        if not isinstance(headers, list):
+            headers = list(headers)
+            message = {**message, "headers": headers}
+        self.head = Head(message["status"], headers)
+        return self.head, message
+
+    def release(self, *more: Message) -> Messages:
+        """Give the held messages as they came, and what comes after them."""
+        held, self.held = self.held, []
+        self.on_body = None
+        return [*held, *more]
+
+    def pass_other(self, message: Message) -> Messages:
+        """Pass on what is not understood, after everything that came before it."""
+        if self.replaced and message["type"] == TRAILERS:
+            return ()  # they belong to a body that is not sent
+        return self.release(message)
 
     def is_foreign_failure(self, head: Head) -> bool:
         """Tell whether the response is a failure, not in its final form, that can be said in the convention."""
@@ -129,41 +150,45 @@ class Responder:
             400 <= head.status <= 599 and not self.exchange.is_settled(head) and is_convertible(head, self.scope)
         )
 
-    async def collect(self, message: Message) -> None:
+    def collect(self, message: Message) -> Messages:
         """Gather the body of a foreign failure, and convert it when it is whole."""
         assert self.head is not None
         self.held.append(message)
         self._size += len(message.get("body", b""))
         if self._size > LARGEST[self.head.body]:
-            await self.release()
-        elif not message.get("more_body", False):
-            await self._convert(self.head)
+            return self.release()
+        return () if message.get("more_body", False) else self._convert(self.head)
 
-    async def _convert(self, head: Head) -> None:
+    def _convert(self, head: Head) -> Messages:
         if self.untouched:
-            return  # unless an exception follows, it goes out as it came
+            return ()  # unless an exception follows, it goes out as it came
         body = b"".join(held.get("body", b"") for held in self.held)
         response = convert(head, body, self.scope, self.exchange.convention)
         if response is None:
             self.exchange.settle(head.status, head.content_type, head.length)
-            await self.release()
-        elif is_crash_text(head) and (body == _CRASH_TEXT or TRACEBACK in body):
+            return self.release()
+        if is_crash_text(head) and (body == _CRASH_TEXT or TRACEBACK in body):
             # The exception, which follows at once, may have an answer.
             self._pending = response
-        else:
-            await self._send_own(response)
+            return ()
+        return self._replace(response)
 
-    async def _send_own(self, response: Response) -> None:
-        self.reset()
+    def _replace(self, response: FailureResponse) -> Messages:
+        self.release()
         self.replaced = True
-        await response(self.scope, self._receive, self.forward)
+        return response.messages(self.scope)
+
+    def _with_suffix(self, message: Message) -> Message:
+        suffix, self.suffix = self.suffix, b""
+        return {**message, "body": b"".join((message.get("body", b""), suffix))}
 
     async def finish(self) -> None:
         """Send what is still held when the application has returned."""
         if self._pending is not None:
-            await self._send_own(self._pending)
+            pending, self._pending = self._pending, None
+            await self.send_all(self._replace(pending))
         elif self.held:
-            await self.release()
+            await self.send_all(self.release())
 
     async def fail(self, exc: Exception) -> None:
         """Answer an exception of the application, and raise it again if it is a crash.
@@ -181,9 +206,7 @@ class Responder:
             await self._report(exc)
             # A mount that owns its answers raised it; that we have a handler for it hides nothing.
             raise exc if self.exchange.owns(self.scope) else origin
-        self.reset()
-        self.exchange.unsettle()
-        self.exchange.raised = True
+        self._reset()
         answer = await self.answers.answer(exc, self.scope, self._receive)
         self.exchange.crashed = answer.crash is not None
         self.exchange.reported = self.exchange.crashed and answer.response is not None
@@ -191,6 +214,16 @@ class Responder:
             await self.send_answer(answer.response)
         if answer.crash is not None:
             raise answer.crash
+
+    def _reset(self) -> None:
+        """Forget the response that came and was not sent; an answer takes its place."""
+        self.release()
+        self.head = self._pending = None
+        self.replaced = self.untouched = False
+        self.suffix = b""
+        self._size = 0
+        self.exchange.unsettle()
+        self.exchange.raised = True
 
     async def send_answer(self, response: Response) -> None:
         """Send the answer to an exception; one of the application's own handlers may need conversion."""
@@ -208,4 +241,4 @@ def is_crash_text(head: Head) -> bool:
 
     It raises afterwards what happened, and that may have an answer.
     """
-    return head.status == 500 and head.body is Body.TEXT
+    return head.status == 500 and head.body == Body.TEXT
