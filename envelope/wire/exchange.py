@@ -46,7 +46,7 @@ class Exchange:
     unanswered: tuple[BaseException, ...] = ()
     _final_headers: object = _NONE
     _outside: Exchange | None = None
-    _settled: tuple[int, bytes | None, int | None] | None = None
+    settled: tuple[int, bytes | None, int | None] | None = None
     _used = False
 
     def __init__(self, convention: Convention, outside: Exchange | None) -> None:
@@ -86,7 +86,7 @@ class Exchange:
             content_type: Of the response.
             length: Of the body; None if whatever body comes under this head is final.
         """
-        self._settled = (status, content_type, length)
+        self.settled = (status, content_type, length)
 
     def settle_failure(self, start: Message, content_type: bytes, length: int) -> None:
         """Note that a failure was written in the convention, so that the layers know it at a glance."""
@@ -96,21 +96,19 @@ class Exchange:
     def is_final(self, start: Message) -> bool:
         """Tell whether this is the head of that failure, which no middleware has replaced."""
         return (
-            self._settled is not None
+            self.settled is not None
             and start.get("headers") is self._final_headers
-            and start["status"] == self._settled[0]
+            and start["status"] == self.settled[0]
         )
 
     def unsettle(self) -> None:
         """Note that another response comes in the place of the one that was settled."""
-        self._settled = None
+        self.settled = None
         self._final_headers = _NONE
 
     def is_settled(self, head: Head) -> bool:
         """Tell whether a layer of this installation gave the response its final form."""
-        if self._settled is None:
-            return False
-        status, content_type, length = self._settled
+        status, content_type, length = self.settled or (0, None, None)
         return status == head.status and content_type == head.content_type and length in (None, head.length)
 
     def is_unanswered(self, exc: BaseException) -> bool:

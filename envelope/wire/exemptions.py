@@ -63,6 +63,7 @@ class Exemptions:
         self._prefixes = tuple(pattern[:-1] for pattern in patterns if pattern.endswith("*"))
         #: Whether any path is exempt; without one nobody has to ask.
         self.have_paths = bool(patterns)
+        self._marked: dict[object, bool] = {}
         self._token_urls = TokenUrls()
 
     def cover_path(self, scope: Scope) -> bool:
@@ -73,11 +74,17 @@ class Exemptions:
     def cover_endpoint(self, scope: Scope) -> bool:
         """Tell whether the endpoint is exempt; asked after routing."""
         endpoint = scope.get("endpoint")
-        if endpoint is None:
-            return False
-        if getattr(endpoint, _MARK, False) is True or _is_documentation(endpoint):
-            return True
-        return bool(scope["method"] == "POST" and self._token_urls.cover(scope, endpoint))
+        try:
+            marked = self._marked[endpoint]
+        except KeyError:
+            marked = self._marked[endpoint] = _is_marked(endpoint)
+        except TypeError:  # not every callable object can be a key
+            marked = _is_marked(endpoint)
+        return marked or (scope["method"] == "POST" and self._token_urls.cover(scope, endpoint))
+
+
+def _is_marked(endpoint: object) -> bool:
+    return getattr(endpoint, _MARK, False) is True or _is_documentation(endpoint)
 
 
 def _is_documentation(endpoint: object) -> bool:

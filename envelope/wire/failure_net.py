@@ -21,7 +21,7 @@ from envelope.wire.convention import Convention
 from envelope.wire.conversion import is_preflight
 from envelope.wire.exchange import KEY, Exchange
 from envelope.wire.failure_response import FailureResponse
-from envelope.wire.responder import START, Responder
+from envelope.wire.responder import START, Messages, Responder
 
 Around = Callable[[ASGIApp], ASGIApp]
 
@@ -63,9 +63,11 @@ class FailureNet:
             if responder.started or not isinstance(exc, ClientDisconnect):
                 await responder.fail(exc)
         else:
-            await responder.finish()
+            if responder.held or exchange.crash_answer:
+                await responder.finish()
         finally:
-            exchange.leave()
+            if outside is not None:
+                exchange.leave()
 
 
 class CrashHandler:
@@ -103,24 +105,27 @@ class _NetResponder(Responder):
 
     def take(self, message: Message) -> Awaitable[None]:
         # Not a coroutine of its own: nearly every message only passes.
-        if self.held or message["type"] == START:
+        if self.held:
             return self.send(message)
+        if message["type"] == START:
+            status = message["status"]
+            if status >= 400:
+                return self.send(message)
+            self.started = self.started or status >= 200
         return self._outer(message)
 
-    def begin(self, message: Message) -> Message | None:
-        if message["status"] < 400:
-            return message
+    def begin(self, message: Message) -> Messages:
         exchange = self.exchange
         if exchange.crashed and not self.net.sends_crashes:
             self._real_outer, self._outer = self._outer, self._keep
         if exchange.is_final(message) or not exchange.owns(self.scope):
-            return message
+            return (message,)
         head, message = self.read(message)
         if not self.is_foreign_failure(head):
-            return message
+            return (message,)
         self.held.append(message)
         self.on_body = Responder.collect
-        return None
+        return ()
 
     async def _keep(self, message: Message) -> None:
         self.exchange.crash_answer += (message,)

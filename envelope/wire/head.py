@@ -65,7 +65,7 @@ class Head:
 
     Attributes:
         body: What the content type says, one of ``Body``.
-        length: The declared ``Content-Length``; None if there is none or it is not a number.
+        taken: Bytes of the declared length that were taken off the body.
         encoded: The bytes are compressed; nothing can be spliced into them (RFC 9110, 8.4).
         untouchable: A range, a file, a signature or ``no-transform``: other parties rely on these bytes.
     """
@@ -73,7 +73,7 @@ class Head:
     body: int = Body.UNDECLARED
     content_type: bytes | None = None
     encoded = False
-    length: int | None = None
+    taken = 0
     untouchable = False
     _digested = False
     _length_field: tuple[bytes, bytes] | None = None
@@ -85,13 +85,16 @@ class Head:
             # ASGI asks for lower-case names; not every application gives them.
             name = field[0].lower()
             if name == b"content-type":
-                self.body = Body.OTHER if self.content_type is not None else classify(field[1])
-                self.content_type = field[1]
+                value = field[1]
+                if self.content_type is not None:
+                    self.body = Body.OTHER
+                else:
+                    self.body = Body.JSON if value == b"application/json" else classify(value)
+                self.content_type = value
             elif name == b"content-length":
                 # Of two, neither is trusted.
                 self._digested = self._length_field is not None
                 self._length_field = field
-                self.length = int(field[1]) if field[1].isdigit() else None
             elif name in _NOTABLE:
                 self._note(name, field[1])
 
@@ -99,6 +102,13 @@ class Head:
     def has_length(self) -> bool:
         """Whether a ``Content-Length`` was declared, true or not."""
         return self._length_field is not None
+
+    @property
+    def length(self) -> int | None:
+        """The declared ``Content-Length``; None if there is none or it is not a number."""
+        if self._length_field is None or not self._length_field[1].isdigit():
+            return None
+        return int(self._length_field[1]) - self.taken
 
     def _note(self, name: bytes, value: bytes) -> None:
         if name == b"content-encoding":

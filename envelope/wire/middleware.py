@@ -123,16 +123,16 @@ class _EnvelopeResponder(Responder):
     spliced = False
     _mark = False  # a byte order mark came
 
-    def begin(self, message: Message) -> Message | None:
+    def begin(self, message: Message) -> Messages:
         exchange = self.exchange
         if exchange.is_final(message) or not exchange.owns(self.scope):
-            return message
+            return (message,)
         head, message = self.read(message)
         if head.body == Body.STREAM or exchange.is_settled(head):
-            return message
+            return (message,)
         self.held.append(message)
         self.on_body = self._plan(head)
-        return None
+        return ()
 
     def _plan(self, head: Head) -> Callable[[Any, Message], Messages]:
         """Choose what is done with the body."""
@@ -140,7 +140,7 @@ class _EnvelopeResponder(Responder):
             self.exchange.settle(head.status, head.content_type)
             self.untouched = is_crash_text(head)
             return Responder.collect if self.untouched else _EnvelopeResponder._hold_until_byte
-        if self._is_success(head):
+        if 200 <= head.status <= 299 and self._is_spliceable(head):
             return _EnvelopeResponder._splice_first
         if self.is_foreign_failure(head):
             return Responder.collect
@@ -149,16 +149,21 @@ class _EnvelopeResponder(Responder):
         return _EnvelopeResponder._hold_until_byte
 
     def _is_exempt(self) -> bool:
-        if self.exchange.raised:
-            return False
-        return self.exempt or self.exchange.convention.exemptions.cover_endpoint(self.scope)
+        exchange = self.exchange
+        return not exchange.raised and (
+            self.exempt or exchange.convention.exemptions.cover_endpoint(self.scope)
+        )
 
-    def _is_success(self, head: Head) -> bool:
-        if not 200 <= head.status <= 299 or head.status in _NOT_SPLICED or self.scope["method"] == "CONNECT":
-            return False
-        if head.body == Body.JSON and head.encoded:
+    def _is_spliceable(self, head: Head) -> bool:
+        if head.encoded and head.body == Body.JSON:
             self.exchange.convention.warn_once(_COMPRESSED)
-        return head.body <= Body.JSON and not head.encoded and not head.untouchable
+        return (
+            head.body <= Body.JSON
+            and not head.encoded
+            and not head.untouchable
+            and head.status not in _NOT_SPLICED
+            and self.scope["method"] != "CONNECT"
+        )
 
     def _hold_until_byte(self, message: Message) -> Messages:
         if message.get("body") or not message.get("more_body", False):
@@ -183,7 +188,7 @@ class _EnvelopeResponder(Responder):
         if not body:
             self.held.append(message)
             return () if message.get("more_body", False) else self._end_empty(head)
-        if head.body == Body.UNDECLARED:
+        if head.body != Body.JSON:
             return self.release(message)
         if body[0] in _JSON_BEGINNINGS:
             return self._splice(head, body, more=message.get("more_body", False))
@@ -211,7 +216,7 @@ class _EnvelopeResponder(Responder):
             return self.release(message)
         if begun != body:
             self._mark = True
-            head.length = None if head.length is None else head.length - len(UTF8_BOM)
+            head.taken = len(UTF8_BOM)
         if more and not begun:
             self.held.append(message)  # the mark alone: the next chunk tells
             return ()
@@ -244,7 +249,8 @@ class _EnvelopeResponder(Responder):
     def _write(self, status: int, headers: Headers, body: bytes, *, more: bool = False) -> Messages:
         """Give the messages of a response whose body is ours, at least its beginning."""
         start = self.held[0]
-        self.release()
+        self.held = []
+        self.on_body = None
         self.spliced = True
         return (
             {**start, "status": status, "headers": headers},

@@ -78,39 +78,27 @@ class Responder:
         kind = message["type"]
         if kind == BODY:
             if self.on_body is not None:
-                await self.send_all(self.on_body(self, message))
-                return
-            if self.suffix and not message.get("more_body", False):
-                message = self._with_suffix(message)
+                outgoing = self.on_body(self, message)
+            elif self.suffix and not message.get("more_body", False):
+                outgoing = (self._with_suffix(message),)
+            else:
+                outgoing = (message,)
         elif kind == START and self.head is None and message["status"] >= 200:
-            passing = self.begin(message)
-            if passing is None:
-                return
-            message = passing
+            outgoing = self.begin(message)
         elif kind in INTERIM or (kind == START and message["status"] < 200):
             await self._send_beside(message)
             return
         else:
-            await self.send_all(self.pass_other(message))
-            return
-        self.started = True
-        try:
-            await self._outer(message)
-        except Exception as exc:
-            self.exchange.foreign += (exc,)
-            raise
-
-    async def send_all(self, messages: Messages) -> None:
-        """Send messages of the response outward, remembering what ``send`` raises."""
-        if not messages:
-            return
-        self.started = True
-        try:
-            for message in messages:
-                await self._outer(message)
-        except Exception as exc:
-            self.exchange.foreign += (exc,)
-            raise
+            outgoing = self.pass_other(message)
+        if outgoing:
+            self.started = True
+            try:
+                for each in outgoing:
+                    await self._outer(each)
+            except Exception as exc:
+                # What send raises is nobody's to answer.
+                self.exchange.foreign += (exc,)
+                raise
 
     async def _send_beside(self, message: Message) -> None:
         try:
@@ -119,8 +107,8 @@ class Responder:
             self.exchange.foreign += (exc,)
             raise
 
-    def begin(self, message: Message) -> Message | None:
-        """Decide what happens to a response; give the start message if it passes, None if it is held."""
+    def begin(self, message: Message) -> Messages:
+        """Decide what happens to a response; give the start message if it is not held."""
         raise NotImplementedError
 
     def read(self, message: Message) -> tuple[Head, Message]:
@@ -174,9 +162,9 @@ class Responder:
         return self._replace(response)
 
     def _replace(self, response: FailureResponse) -> Messages:
-        self.release()
+        self.held = response.messages(self.scope)
         self.replaced = True
-        return response.messages(self.scope)
+        return self.release()
 
     def _with_suffix(self, message: Message) -> Message:
         suffix, self.suffix = self.suffix, b""
@@ -185,10 +173,10 @@ class Responder:
     async def finish(self) -> None:
         """Send what is still held when the application has returned."""
         if self._pending is not None:
-            pending, self._pending = self._pending, None
-            await self.send_all(self._replace(pending))
-        elif self.held:
-            await self.send_all(self.release())
+            self._replace(self._pending)
+        self.started = self.started or bool(self.held)
+        for message in self.release():
+            await self._send_beside(message)
 
     async def fail(self, exc: Exception) -> None:
         """Answer an exception of the application, and raise it again if it is a crash.

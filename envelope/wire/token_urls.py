@@ -7,7 +7,7 @@ application itself; an absolute one belongs to another server.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 from weakref import WeakKeyDictionary
@@ -23,7 +23,7 @@ class TokenUrls:
     def __init__(self) -> None:
         self._known: WeakKeyDictionary[Any, _Scan] = WeakKeyDictionary()
 
-    def cover(self, scope: Scope, endpoint: Callable[..., Any]) -> bool:
+    def cover(self, scope: Scope, endpoint: object) -> bool:
         """Tell whether a security scheme of the FastAPI application that answers names this path."""
         app = scope.get("app")
         if not _is_fastapi(app):
