@@ -60,11 +60,53 @@ REPLACED = DIGESTS | {
 }
 
 
+#: Fields that say nothing about the bytes of a body.
+_HARMLESS = frozenset(
+    {
+        b"access-control-allow-credentials",
+        b"access-control-allow-origin",
+        b"access-control-expose-headers",
+        b"allow",
+        b"etag",
+        b"last-modified",
+        b"link",
+        b"location",
+        b"retry-after",
+        b"server-timing",
+        b"set-cookie",
+        b"vary",
+        b"x-request-id",
+    }
+)
+
+NO_LENGTH = (b"", b"")
+
+
+def find_plain_length(headers: Headers) -> tuple[bytes, bytes] | None:
+    """Find the ``Content-Length`` of a head that says only that its body is JSON, as nearly all do.
+
+    Returns:
+        The field, ``NO_LENGTH`` if there is none, or None if the head says more and is to be read as a ``Head``.
+    """
+    length = NO_LENGTH
+    is_json = False
+    for field in headers:
+        name = field[0]
+        if name == b"content-length" and length is NO_LENGTH:
+            length = field
+        elif name == b"content-type" and field[1] == b"application/json" and not is_json:
+            is_json = True
+        elif name not in _HARMLESS:
+            return None
+    return length if is_json else None
+
+
 class Head:
     """A response's start message, read.
 
     Attributes:
         body: What the content type says, one of ``Body``.
+        has_length: A ``Content-Length`` was declared, true or not.
         taken: Bytes of the declared length that were taken off the body.
         encoded: The bytes are compressed; nothing can be spliced into them (RFC 9110, 8.4).
         untouchable: A range, a file, a signature or ``no-transform``: other parties rely on these bytes.
@@ -75,8 +117,9 @@ class Head:
     encoded = False
     taken = 0
     untouchable = False
+    has_length = False
     _digested = False
-    _length_field: tuple[bytes, bytes] | None = None
+    _length_field: tuple[bytes, bytes]
 
     def __init__(self, status: int, headers: Headers) -> None:
         self.status = status
@@ -92,21 +135,17 @@ class Head:
                     self.body = Body.JSON if value == b"application/json" else classify(value)
                 self.content_type = value
             elif name == b"content-length":
-                # Of two, neither is trusted.
-                self._digested = self._length_field is not None
+                # Of two, one has to go.
+                self._digested = self._digested or self.has_length
+                self.has_length = True
                 self._length_field = field
             elif name in _NOTABLE:
                 self._note(name, field[1])
 
     @property
-    def has_length(self) -> bool:
-        """Whether a ``Content-Length`` was declared, true or not."""
-        return self._length_field is not None
-
-    @property
     def length(self) -> int | None:
         """The declared ``Content-Length``; None if there is none or it is not a number."""
-        if self._length_field is None or not self._length_field[1].isdigit():
+        if not (self.has_length and self._length_field[1].isdigit()):
             return None
         return int(self._length_field[1]) - self.taken
 
@@ -128,13 +167,14 @@ class Head:
         Args:
             length: None leaves ``Content-Length`` out (RFC 9110, 8.6).
         """
-        field = None if length is None else (b"content-length", b"%d" % length)
-        if field is not None and self._length_field is not None and not self._digested:
-            headers = self.headers.copy()
-            headers[headers.index(self._length_field)] = field
-            return headers
-        kept = [pair for pair in self.headers if pair[0].lower() not in _OF_THE_BYTES]
-        return kept if field is None else [*kept, field]
+        headers = self.headers.copy()
+        if length is not None and self.has_length and not self._digested:
+            headers[headers.index(self._length_field)] = (b"content-length", b"%d" % length)
+        elif self.has_length or self._digested or length is not None:
+            headers = [field for field in headers if field[0].lower() not in _OF_THE_BYTES]
+            if length is not None:
+                headers.append((b"content-length", b"%d" % length))
+        return headers
 
 
 #: What is false when the bytes of a body change.

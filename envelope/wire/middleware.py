@@ -17,12 +17,15 @@ from envelope.wire.answers import Answers
 from envelope.wire.bodies import Shape
 from envelope.wire.convention import Convention, SuccessStatus
 from envelope.wire.exchange import KEY, Exchange
-from envelope.wire.head import DIGESTS, JSON_TYPE, UTF8_BOM, Body, Head, Headers
+from envelope.wire.head import DIGESTS, JSON_TYPE, NO_LENGTH, UTF8_BOM, Body, Head, Headers, find_plain_length
 from envelope.wire.responder import BODY, TRAILERS, Messages, Responder, is_crash_text
 
 #: What a JSON text begins with, and what may stand before it (RFC 8259, 2).
 _JSON_BEGINNINGS = frozenset(b'{["-0123456789tfn')
 _WHITE_SPACE = b" \t\r\n"
+
+#: Successes whose bodies are what they seem.
+_PLAIN = frozenset({200, 201, 202, 203, 207})
 
 #: Successes whose bodies are parts of something, or have none (RFC 9110, 15.3; RFC 3229, 10.4.1).
 _NOT_SPLICED = frozenset({204, 205, 206, 226})
@@ -121,18 +124,63 @@ class _EnvelopeResponder(Responder):
 
     exempt = False
     spliced = False
+    _length = NO_LENGTH
     _mark = False  # a byte order mark came
 
     def begin(self, message: Message) -> Messages:
         exchange = self.exchange
-        if exchange.is_final(message) or not exchange.owns(self.scope):
+        if not exchange.owns(self.scope) or (exchange.settled and exchange.is_final(message)):
             return (message,)
+        if self._is_plain(message):
+            self.held.append(message)
+            self.on_body = _EnvelopeResponder._splice_whole
+            return ()
         head, message = self.read(message)
-        if head.body == Body.STREAM or exchange.is_settled(head):
+        if head.body == Body.STREAM or self.scope["method"] == "CONNECT" or (exchange.settled and exchange.is_settled(head)):
             return (message,)
         self.held.append(message)
         self.on_body = self._plan(head)
         return ()
+
+    def _is_plain(self, message: Message) -> bool:
+        """Tell whether this is a success of plain JSON, which has a way of its own because nearly all are."""
+        headers = message.get("headers")
+        if message["status"] not in _PLAIN or type(headers) is not list or self.scope["method"] == "CONNECT":
+            return False
+        length = find_plain_length(headers)
+        if length is None or self._is_exempt():
+            return False
+        self._length = length
+        return True
+
+    def _is_exempt(self) -> bool:
+        exchange = self.exchange
+        if self.exempt or exchange.convention.exemptions.cover_endpoint(self.scope):
+            return not exchange.raised
+        return False
+
+    def _splice_whole(self, message: Message) -> Messages:
+        """Splice a body that comes in one message; if it does not, read the head and begin again."""
+        body = message.get("body", b"")
+        if not body or message.get("more_body", False) or body[0] not in _JSON_BEGINNINGS:
+            self.read(self.held[0])
+            self.on_body = _EnvelopeResponder._splice_first
+            return self._splice_first(message)
+        convention = self.exchange.convention
+        writer = convention.writer
+        body = b"".join((writer.prefix, body, writer.suffix))
+        start = self.held.pop()
+        headers = start["headers"].copy()
+        if self._length is not NO_LENGTH:
+            # The length that was declared may be stale; the body is here whole.
+            headers[headers.index(self._length)] = (b"content-length", b"%d" % len(body))
+        self.on_body = None
+        self.spliced = True
+        status = 200 if convention.always_200 else start["status"]
+        return (
+            {**start, "status": status, "headers": headers},
+            {"type": BODY, "body": body, "more_body": False},
+        )
 
     def _plan(self, head: Head) -> Callable[[Any, Message], Messages]:
         """Choose what is done with the body."""
@@ -148,22 +196,10 @@ class _EnvelopeResponder(Responder):
             return _EnvelopeResponder._end_without_content
         return _EnvelopeResponder._hold_until_byte
 
-    def _is_exempt(self) -> bool:
-        exchange = self.exchange
-        return not exchange.raised and (
-            self.exempt or exchange.convention.exemptions.cover_endpoint(self.scope)
-        )
-
     def _is_spliceable(self, head: Head) -> bool:
         if head.encoded and head.body == Body.JSON:
             self.exchange.convention.warn_once(_COMPRESSED)
-        return (
-            head.body <= Body.JSON
-            and not head.encoded
-            and not head.untouchable
-            and head.status not in _NOT_SPLICED
-            and self.scope["method"] != "CONNECT"
-        )
+        return head.body <= Body.JSON and not (head.encoded or head.untouchable or head.status in _NOT_SPLICED)
 
     def _hold_until_byte(self, message: Message) -> Messages:
         if message.get("body") or not message.get("more_body", False):
@@ -184,27 +220,30 @@ class _EnvelopeResponder(Responder):
 
     def _splice_first(self, message: Message) -> Messages:
         body = message.get("body", b"")
-        head = self._head()
+        head = self.head
+        assert head is not None
         if not body:
             self.held.append(message)
             return () if message.get("more_body", False) else self._end_empty(head)
         if head.body != Body.JSON:
             return self.release(message)
-        if body[0] in _JSON_BEGINNINGS:
-            return self._splice(head, body, more=message.get("more_body", False))
-        return self._look_closer(head, message)
+        if body[0] not in _JSON_BEGINNINGS:
+            return self._look_closer(head, message)
+        return self._splice(head, body, more=message.get("more_body", False))
 
     def _splice(self, head: Head, body: bytes, *, more: bool) -> Messages:
-        writer = self.exchange.convention.writer
+        convention = self.exchange.convention
+        writer = convention.writer
         if more:
-            self.suffix = writer.suffix
             length = None if head.length is None else head.length + writer.overhead
-            begun = b"".join((writer.prefix, body))
-            return self._write(self._success_status(head), head.with_length(length), begun, more=True)
-        # The length that was declared may be stale; the body is here whole.
-        whole = b"".join((writer.prefix, body, writer.suffix))
-        length = len(whole) if head.has_length else None
-        return self._write(self._success_status(head), head.with_length(length), whole)
+            self.suffix = writer.suffix
+            body = b"".join((writer.prefix, body))
+        else:
+            # The length that was declared may be stale; the body is here whole.
+            body = b"".join((writer.prefix, body, writer.suffix))
+            length = len(body) if head.has_length else None
+        status = 200 if convention.always_200 else head.status
+        return self._write(status, head.with_length(length), body, more=more)
 
     def _look_closer(self, head: Head, message: Message) -> Messages:
         """Decide about a body that begins with white space, a byte order mark, or as JSON never does."""
@@ -252,10 +291,7 @@ class _EnvelopeResponder(Responder):
         self.held = []
         self.on_body = None
         self.spliced = True
-        return (
-            {**start, "status": status, "headers": headers},
-            {"type": BODY, "body": body, "more_body": more},
-        )
+        return {**start, "status": status, "headers": headers}, {"type": BODY, "body": body, "more_body": more}
 
     def pass_other(self, message: Message) -> Messages:
         if not self.spliced:

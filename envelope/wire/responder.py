@@ -37,7 +37,8 @@ class Responder:
     """The state of one response on its way through one layer.
 
     Attributes:
-        head: What the start message says; None before it came.
+        begun: The start message came.
+        head: What it says, if that was asked.
         held: Messages that came and are not sent yet: the start message and what followed it.
         on_body: Turns a body message into what goes out; None lets it pass. A function of the class, not a
             method of this object, which would be a reference cycle for the collector in every request.
@@ -48,6 +49,7 @@ class Responder:
     """
 
     # Defaults of the class: one responder is made for each request and layer, and most set few of these.
+    begun = False
     head: Head | None = None
     on_body: Callable[[Any, Message], Messages] | None = None
     replaced = False
@@ -83,7 +85,8 @@ class Responder:
                 outgoing = (self._with_suffix(message),)
             else:
                 outgoing = (message,)
-        elif kind == START and self.head is None and message["status"] >= 200:
+        elif kind == START and not self.begun and message["status"] >= 200:
+            self.begun = True
             outgoing = self.begin(message)
         elif kind in INTERIM or (kind == START and message["status"] < 200):
             await self._send_beside(message)
@@ -207,7 +210,7 @@ class Responder:
         """Forget the response that came and was not sent; an answer takes its place."""
         self.release()
         self.head = self._pending = None
-        self.replaced = self.untouched = False
+        self.begun = self.replaced = self.untouched = False
         self.suffix = b""
         self._size = 0
         self.exchange.unsettle()
