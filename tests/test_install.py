@@ -8,6 +8,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route, Router
 from starlette.testclient import TestClient
@@ -430,3 +431,21 @@ def test_key_of_a_shape_may_be_any_text(key: str) -> None:
 
     assert strict_json(exchange(app).body) == {"status": "success", key: 1}
     assert strict_json(exchange(app, "/no").body) == {key: 404, "message": "100%d", "status": key}
+
+
+@pytest.mark.parametrize("install_first", [True, False])
+def test_order_of_install_and_middleware_does_not_matter(install_first: bool) -> None:
+    """Case 65: middleware is outside the wrapping layer whenever it was added, so GZip compresses envelopes."""
+    app = Starlette(routes=[Route("/", serve(JSONResponse("x" * 1000)))])
+    if install_first:
+        install(app)
+    app.add_middleware(GZipMiddleware, minimum_size=10)
+    app.add_middleware(CORSMiddleware, allow_origins=["*"])
+    if not install_first:
+        install(app)
+
+    response = client_of(app).get("/", headers={"Accept-Encoding": "gzip", "Origin": "https://x.test"})
+
+    assert response.headers["content-encoding"] == "gzip"
+    assert response.headers["access-control-allow-origin"] == "*"
+    assert response.json() == success("x" * 1000)

@@ -136,7 +136,11 @@ class _EnvelopeResponder(Responder):
             self.on_body = _EnvelopeResponder._splice_whole
             return ()
         head, message = self.read(message)
-        if head.body == Body.STREAM or self.scope["method"] == "CONNECT" or (exchange.settled and exchange.is_settled(head)):
+        if (
+            head.body == Body.STREAM
+            or self.scope["method"] == "CONNECT"
+            or (exchange.settled and exchange.is_settled(head))
+        ):
             return (message,)
         self.held.append(message)
         self.on_body = self._plan(head)

@@ -165,9 +165,9 @@ class Responder:
         return self._replace(response)
 
     def _replace(self, response: FailureResponse) -> Messages:
-        self.held = response.messages(self.scope)
+        self.release()
         self.replaced = True
-        return self.release()
+        return response.messages(self.scope)
 
     def _with_suffix(self, message: Message) -> Message:
         suffix, self.suffix = self.suffix, b""
@@ -175,10 +175,9 @@ class Responder:
 
     async def finish(self) -> None:
         """Send what is still held when the application has returned."""
-        if self._pending is not None:
-            self._replace(self._pending)
-        self.started = self.started or bool(self.held)
-        for message in self.release():
+        outgoing = self.release() if self._pending is None else self._replace(self._pending)
+        self.started = self.started or bool(outgoing)
+        for message in outgoing:
             await self._send_beside(message)
 
     async def fail(self, exc: Exception) -> None:

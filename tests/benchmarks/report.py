@@ -21,7 +21,7 @@ def rows_of(work: Work, figures: Mapping[str, Figures], flaws: Mapping[str, str]
             rows.append((work.name, subject, f"WRONG: {flaws[subject]}"))
             continue
         own = figures[subject]
-        judged = _judge(own.ratio(figures[work.bar.over]), work.bar) if subject == OURS else ("", "")
+        judged = _judge(own.ratio(figures[work.bar.over]), work.bar) if subject in OURS else ("", "")
         rows.append(
             (
                 work.name if subject == BARE else "",
@@ -54,7 +54,7 @@ def print_peaks(title: str, peaks: Mapping[str, int], most: int) -> None:
     """Print the memory of a stream; ours may hold ``most`` bytes."""
     rows = []
     for subject, peak in peaks.items():
-        judged = _verdict(peak <= most, f"{most // 1024}") if subject == OURS else ("", "")
+        judged = _verdict(peak <= most, f"{most // 1024}") if subject in OURS else ("", "")
         rows.append(("", subject, f"{peak / 1024:.0f}", *judged))
     print_table(title, rows, ("", "subject", "peak KB", "bar", ""))
 

@@ -1,4 +1,4 @@
-"""What is measured: each work, and the same application dressed in four ways to do it."""
+"""What is measured: each work, and the same application dressed in several ways to do it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from envelope import ConflictError, ErrorMap, install
+from envelope import ConflictError, EnvelopeMiddleware, ErrorMap, install
 from tests.benchmarks.peers import ParseAndDump, SplicingFloor
 
-BARE, FLOOR, OURS, PARSED = "bare", "floor", "envelope", "parse and dump"
+BARE, FLOOR, PARSED = "bare", "floor", "parse and dump"
+#: The inner layer alone, which wraps, and the two layers that an application gets.
+ALONE, INSTALLED = "middleware alone", "install()"
+OURS = (ALONE, INSTALLED)
 
 Dress = Callable[[Starlette], object]
 
@@ -103,7 +106,8 @@ def json_of(size: int) -> bytes:
 SPLICED: dict[str, Dress] = {
     BARE: lambda app: None,
     FLOOR: lambda app: app.add_middleware(SplicingFloor),
-    OURS: install,
+    ALONE: lambda app: app.add_middleware(EnvelopeMiddleware),
+    INSTALLED: install,
     PARSED: lambda app: app.add_middleware(ParseAndDump),
 }
 
@@ -204,7 +208,7 @@ def _failure(name: str, status: int, ratio: float, *, path: str, method: str = "
     return Work(
         name=name,
         build=_service,
-        dresses={BARE: _answer_frozen, FLOOR: _answer_by_hand, OURS: _install, PARSED: _parse},
+        dresses={BARE: _answer_frozen, FLOOR: _answer_by_hand, INSTALLED: _install, PARSED: _parse},
         bar=Bar(ratio=ratio, over=BARE),
         statuses=(422 if status == 400 else status, status),
         path=path,

@@ -148,6 +148,7 @@ class _Response:
         if start["status"] >= 400 and (self._method == "HEAD" or FAILURE.fullmatch(body)):
             counts["converted"] += 1
             _compare(start, wire, DESCRIPTION | ({b"retry-after"} - _names(start)))
+            _check(self._method == "HEAD" or _field(wire, LENGTH) == b"%d" % len(body), f"{wire} before {body!r}")
             await self._forward(start)
             await self._forward({**message, "body": _restore(body, start) if body else b""})
         elif body.startswith(PREFIX):

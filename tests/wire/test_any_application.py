@@ -1,6 +1,7 @@
 """EnvelopeMiddleware alone: around an application that nobody installed into, or as its middleware."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import fastapi
 import pytest
@@ -8,9 +9,9 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
-from envelope import ConflictError, EnvelopeMiddleware, ErrorMap, NotFoundError, Shape, raw_response
+from envelope import ConflictError, EnvelopeMiddleware, ErrorMap, NotFoundError, Shape, install, raw_response
 from tests.wire.apps import CRASH, client_of, exchange, failure, serve, strict_json, success, throw
 
 
@@ -170,3 +171,23 @@ def test_own_handler_of_the_application_inside_answers() -> None:
     inner = Starlette(routes=[Route("/", throw(DomainError()))], exception_handlers={DomainError: handler})
 
     assert client_of(EnvelopeMiddleware(inner)).get("/").json() == failure(410, "mine")
+
+
+def test_response_of_a_proxied_application_is_like_any_other() -> None:
+    """Case 70: whoever made the bytes, JSON is wrapped and the rest passes, in a mount as well."""
+
+    def proxied(content_type: bytes, content: bytes) -> Any:
+        async def forward(scope: Any, receive: Any, send: Any) -> None:
+            headers = [(b"content-type", content_type), (b"via", b"1.1 backend")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": content})
+
+        return forward
+
+    app = Starlette(
+        routes=[Mount("/json", proxied(b"application/json", b"[1]")), Mount("/csv", proxied(b"text/csv", b"a,b"))]
+    )
+    install(app)
+
+    assert strict_json(exchange(app, "/json/x").body) == success([1])
+    assert exchange(app, "/csv/x").body == b"a,b"

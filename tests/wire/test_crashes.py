@@ -1,8 +1,10 @@
 """Crashes: the opaque 500, sent inside the user's middleware, and the exception that goes on to the server."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator
+from typing import Any
 
 import anyio
 import fastapi
@@ -13,12 +15,13 @@ from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
-from starlette.types import Message
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from envelope import ConflictError, ErrorMap, InternalServerError, NotFoundError, install
 from tests.wire.apps import CRASH, client_of, exchange, failure, scope_of, serve, strict_json, success, talk, throw
@@ -607,3 +610,70 @@ def test_requests_in_flight_do_not_share_their_failures() -> None:
     bodies = asyncio.run(run())
 
     assert [strict_json(body)["message"] for body in bodies] == [f"no {key}" for key in range(100)]
+
+
+def test_crash_that_a_middleware_swallows_is_still_answered() -> None:
+    """Case 46: the answer goes out, although nobody raises the exception any more."""
+
+    class Swallowing:
+        def __init__(self, app: ASGIApp) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            with contextlib.suppress(ZeroDivisionError):
+                await self.app(scope, receive, send)
+
+    app = Starlette(routes=[Route("/", throw(ZeroDivisionError()))], middleware=[Middleware(Swallowing)])
+    install(app)
+
+    done = exchange(app)
+
+    assert strict_json(done.body) == CRASH
+    assert done.raised is None
+
+
+def test_crash_between_the_framework_and_the_net_is_an_envelope() -> None:
+    """Case 47: instrumentation that stands outside the net can fail, too."""
+    app = Starlette()
+    install(app)
+    stack: Any = app.build_middleware_stack()
+
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        raise ZeroDivisionError("secret")
+
+    stack.app = broken
+    done = exchange(stack)
+
+    assert strict_json(done.body) == CRASH
+    assert isinstance(done.raised, ZeroDivisionError)
+
+
+def test_crash_without_server_error_middleware_is_sent_by_the_net() -> None:
+    """Case 46: an application may build a stack without the framework's outer layer."""
+
+    class Bare(Starlette):
+        def build_middleware_stack(self) -> ASGIApp:
+            handlers = {key: value for key, value in self.exception_handlers.items() if key is not Exception}
+            app: ASGIApp = ExceptionMiddleware(self.router, handlers=handlers)
+            for middleware in reversed(self.user_middleware):
+                app = middleware.cls(app, *middleware.args, **middleware.kwargs)
+            return app
+
+    app = Bare(routes=[Route("/", throw(ZeroDivisionError("secret")))])
+    install(app)
+
+    done = exchange(app)
+
+    assert strict_json(done.body) == CRASH
+    assert isinstance(done.raised, ZeroDivisionError)
+
+
+def test_text_that_reads_like_a_crash_is_sent_when_nothing_is_raised() -> None:
+    """Case 48: the words of the framework's 500, returned on purpose."""
+    app = Starlette(routes=[Route("/", serve(PlainTextResponse("Internal Server Error", 500)))])
+    install(app)
+
+    done = exchange(app)
+
+    assert strict_json(done.body) == CRASH
+    assert done.raised is None

@@ -539,3 +539,18 @@ def test_crash_of_a_document_is_an_envelope() -> None:
 
     assert strict_json(done.body) == CRASH
     assert done.raised is crash
+
+
+def test_endpoint_that_cannot_be_hashed_is_wrapped() -> None:
+    """Case 71: marks are remembered by endpoint, but not every callable object can be a key."""
+
+    class Endpoint:
+        __hash__ = None  # type: ignore[assignment]
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await JSONResponse(1)(scope, receive, send)
+
+    app = Starlette(routes=[Route("/", Endpoint())])
+    install(app)
+
+    assert strict_json(exchange(app).body) == success(1)

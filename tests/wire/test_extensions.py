@@ -567,3 +567,17 @@ def test_layer_serves_many_requests_with_one_scope_object():
         asyncio.run(layer(scope, unused_receive, send))
 
     assert [m["body"] for m in sent if m["type"] == "http.response.body"] == [b'{"status":"success","data":1}'] * 3
+
+
+def test_hint_that_cannot_be_sent_is_nobodys_to_answer():
+    """What send raises goes back as it is, before the response began, too (cases 35 and 54)."""
+    gone = OSError("gone")
+
+    async def send(message: Message) -> None:
+        raise gone
+
+    app = EnvelopeMiddleware(sending({"type": "http.response.early_hint", "links": []}, start(200), body()))
+    with pytest.raises(OSError) as raised:
+        asyncio.run(app(http_scope(), unused_receive, send))
+
+    assert raised.value is gone

@@ -1096,3 +1096,19 @@ def test_expected_failure_is_not_logged_as_an_error(caplog: pytest.LogCaptureFix
     assert not [
         record for record in caplog.records if record.levelno >= logging.WARNING and "envelope" in record.name
     ]
+
+
+def test_failure_that_cannot_be_rendered_is_the_constant_500(caplog: pytest.LogCaptureFixture) -> None:
+    """Case 59: a header that no wire can carry costs the client its answer, not its connection."""
+
+    async def endpoint(request: object) -> Response:
+        raise NotFoundError(headers={"x-price": "5 \u20ac"})
+
+    app = Starlette(routes=[Route("/", endpoint)])
+    install(app)
+
+    done = exchange(app)
+
+    assert strict_json(done.body) == CRASH
+    assert done.raised is None
+    assert [record.name for record in caplog.records] == ["envelope.wire"]

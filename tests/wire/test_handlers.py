@@ -2,6 +2,7 @@
 
 import contextvars
 import functools
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
@@ -15,7 +16,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from envelope import ApiError, ConfigurationError, ConflictError, ErrorMap, ForbiddenError, NotFoundError, install
 from tests.wire.apps import CRASH, client_of, exchange, failure, serve, strict_json, success, throw
@@ -836,3 +837,50 @@ def test_rule_that_gives_the_same_instance_every_time_is_fine() -> None:
 
     assert first.json() == second.json() == failure(409, "shared")
     assert first.headers == second.headers
+
+
+def test_status_handler_answers_what_middleware_raises() -> None:
+    """Case 47: the application's own 404 is its 404 everywhere."""
+
+    async def not_found(request: Request, exc: Exception) -> Response:
+        return PlainTextResponse("nowhere", 404)
+
+    class Refusing:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            raise HTTPException(404)
+
+    app = Starlette(middleware=[Middleware(Refusing)], exception_handlers={404: not_found})
+    install(app)
+
+    done = exchange(app)
+
+    assert strict_json(done.body) == failure(404, "nowhere")
+    assert done.raised is None
+
+
+def test_own_handler_makes_an_answer_of_what_a_mount_answered_itself() -> None:
+    """Case 69: the mount's own handler for Exception answers; the outer one only says that it is no crash."""
+
+    async def answer(request: Request, exc: Exception) -> Response:
+        return JSONResponse({"detail": "by the mount"}, 500)
+
+    inner = Starlette(routes=[Route("/x", throw(DomainError()))], exception_handlers={Exception: answer})
+    app = Starlette(routes=[Mount("/sub", inner)], exception_handlers={DomainError: answer})
+    install(app)
+
+    done = exchange(app, "/sub/x")
+
+    assert strict_json(done.body) == failure(500, "by the mount")
+    assert done.raised is None
+
+
+def test_handlers_work_where_fastapi_was_never_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Starlette alone has no FastAPI defaults to stand in for."""
+    monkeypatch.delitem(sys.modules, "fastapi.exception_handlers")
+    app = Starlette()
+    install(app)
+
+    assert strict_json(exchange(app, "/nowhere").body) == failure(404, "Not Found")

@@ -867,3 +867,24 @@ def test_body_above_its_limit_has_the_cors_headers_of_inner_cors(reads: bool) ->
 
     assert done.types() == ["http.response.start", "http.response.body"]
     assert strict_json(done.body) == failure(413, "Content Too Large")
+
+
+def test_failure_that_a_middleware_never_finishes_is_released() -> None:
+    """Case 57: what was held goes out as it came when the middleware returns."""
+    sent: list[Any] = [
+        {"type": "http.response.start", "status": 503, "headers": [(b"content-type", b"text/plain")]},
+        {"type": "http.response.body", "body": b"half", "more_body": True},
+    ]
+
+    class Breaking:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            for message in sent:
+                await send(message)
+
+    app = Starlette(middleware=[Middleware(Breaking)])
+    install(app)
+
+    assert exchange(app).sent == sent

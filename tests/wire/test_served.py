@@ -197,3 +197,15 @@ def test_crash_behind_a_held_start_is_a_whole_failure():
         connection.close()
 
     assert (status, content) == (500, failure(500, "Internal Server Error"))
+
+
+def test_client_of_http_1_0_gets_the_same_body():
+    """Without chunked coding and keep-alive the envelope is the same (case 75)."""
+    app = EnvelopeMiddleware(sending(start(200, JSON, length(3)), body(b"[1]")))
+
+    with served(app) as address:
+        response = exchange(address, b"GET / HTTP/1.0\r\nHost: x\r\n\r\n")
+
+    head, _, content = response.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200")
+    assert content == enveloped(b"[1]")

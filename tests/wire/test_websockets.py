@@ -449,3 +449,28 @@ def test_http_works_beside_websockets() -> None:
 
     assert exchange(app, "/http").body == b'{"status":"success","content":1}'
     assert _connect(app).types() == ["websocket.close"]
+
+
+def test_rule_that_fails_leaves_a_websocket_its_crash() -> None:
+    """Case 59: there is no response to a websocket that could hide it."""
+    crash = DomainError()
+
+    def rule(exc: Exception) -> ApiError:
+        raise ZeroDivisionError
+
+    app = Starlette(routes=[_socket(crash, accept=False)])
+    install(app, errors=ErrorMap({DomainError: rule}))
+
+    assert _connect(app).raised is crash
+
+
+def test_handler_that_fails_for_a_websocket_raises() -> None:
+    """Case 60: what a handler of the application raises is the application's."""
+
+    async def handler(websocket: WebSocket, exc: Exception) -> None:
+        raise LookupError
+
+    app = Starlette(routes=[_socket(DomainError(), accept=False)], exception_handlers={DomainError: handler})
+    install(app)
+
+    assert isinstance(_connect(app).raised, LookupError)
