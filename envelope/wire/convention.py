@@ -29,14 +29,15 @@ class Convention:
         errors: ErrorMap | None = None,
         exempt: Sequence[str] = (),
         success_status: SuccessStatus = "always-200",
-        shape: Shape | None = None,
+        shape: Shape = Shape(),  # noqa: B008 - frozen
         echo_values: EchoValues = "safe",
     ) -> None:
-        _check_type("errors", errors, ErrorMap, "wrap the rules: errors=ErrorMap({...})")
+        if errors is not None:
+            _check_type("errors", errors, ErrorMap, "wrap the rules: errors=ErrorMap({...})")
         _check_type("shape", shape, Shape, "give shape=Shape(content='data')")
         _check_choice("success_status", success_status, get_args(SuccessStatus))
         _check_choice("echo_values", echo_values, get_args(EchoValues))
-        self.writer = BodyWriter(shape or Shape())
+        self.writer = BodyWriter(shape)
         self.finder = FailureFinder(errors or ErrorMap({}), echo_values)
         self.exemptions = Exemptions(exempt)
         self.always_200 = success_status == "always-200"
@@ -50,7 +51,7 @@ class Convention:
 
 
 def _check_type(name: str, value: object, expected: type, mend: str) -> None:
-    if value is not None and not isinstance(value, expected):
+    if not isinstance(value, expected):
         raise ConfigurationError(f"{name} is {value!r}; {mend}")
 
 
