@@ -15,8 +15,6 @@ from starlette.types import Scope
 
 from envelope.errors.error_map import ErrorMap
 from envelope.errors.tree import ApiError, BadRequestError, describe_status
-from envelope.errors.validation.messages import validation_messages
-from envelope.errors.validation.request_schema import request_schema
 
 EchoValues = Literal["safe", "never"]
 
@@ -30,8 +28,14 @@ class FailureFinder:
     """
 
     def __init__(self, errors: ErrorMap, echo_values: EchoValues) -> None:
+        # Imported by whoever installs us: no request waits for it, and `import envelope` stays light.
+        from envelope.errors.validation.messages import validation_messages  # noqa: PLC0415
+        from envelope.errors.validation.request_schema import request_schema  # noqa: PLC0415
+
         self.errors = errors
         self.echo_values = echo_values
+        self._validation_messages = validation_messages
+        self._request_schema = request_schema
 
     def from_exception(self, exc: BaseException, scope: Scope) -> ApiError | None:
         """Give the failure that ``exc`` stands for, or None if it is a crash.
@@ -71,8 +75,8 @@ class FailureFinder:
     def _from_problems(
         self, problems: Any, scope: Scope, *, body: object = None, headers: Mapping[str, str] | None = None
     ) -> BadRequestError:
-        messages = validation_messages(
-            problems, schema=request_schema(scope), body=body, echo_values=self.echo_values
+        messages = self._validation_messages(
+            problems, schema=self._request_schema(scope), body=body, echo_values=self.echo_values
         )
         return BadRequestError(messages, error_code="invalid_input", headers=headers)
 

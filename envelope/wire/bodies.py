@@ -10,16 +10,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel, ConfigDict, JsonValue
 from pydantic_core import PydanticSerializationError, to_json
 
 from envelope.errors.tree import ConfigurationError, reason_phrase
 
 T = TypeVar("T")
 
+#: The wire layer writes bytes; only clients, tests and documents use the models.
+_BUILT_WHEN_USED = ConfigDict(defer_build=True)
+
 
 class Success(BaseModel, Generic[T]):
     """The body of a success: ``{"status": "success", "content": ...}``."""
+
+    model_config = _BUILT_WHEN_USED
 
     status: Literal["success"] = "success"
     content: T
@@ -27,6 +32,8 @@ class Success(BaseModel, Generic[T]):
 
 class FailureDetails(BaseModel):
     """A failure's message when there is an error code or a list of problems."""
+
+    model_config = _BUILT_WHEN_USED
 
     error_code: str
     message: str | list[JsonValue]
@@ -38,6 +45,8 @@ class Failure(BaseModel):
     ``code`` equals the HTTP status. ``message`` is a text, ``{"error_code": ..., "message": ...}``, or
     the JSON object that the service gave.
     """
+
+    model_config = _BUILT_WHEN_USED
 
     code: int
     message: str | FailureDetails | dict[str, JsonValue] | list[JsonValue]

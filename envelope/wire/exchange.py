@@ -113,10 +113,12 @@ class Exchange:
 
     def is_unanswered(self, exc: BaseException) -> bool:
         """Tell whether the handlers passed this very exception on."""
-        return any(exc is known for known in self.unanswered)
+        return bool(self.unanswered) and any(exc is known for known in self.unanswered)
 
     def is_foreign(self, exc: BaseException) -> bool:
         """Tell whether ``exc``, or one that it groups, came out of ``send`` or ``receive``."""
+        if not self.foreign:
+            return False
         if isinstance(exc, BaseExceptionGroup):
             return any(self.is_foreign(part) for part in exc.exceptions)
         return any(exc is known for known in self.foreign)

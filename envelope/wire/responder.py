@@ -79,12 +79,17 @@ class Responder:
         """Take a message from the application."""
         kind = message["type"]
         if kind == BODY:
-            if self.on_body is not None:
-                outgoing = self.on_body(self, message)
-            elif self.suffix and not message.get("more_body", False):
-                outgoing = (self._with_suffix(message),)
-            else:
-                outgoing = (message,)
+            if self.on_body is None:
+                if self.suffix and not message.get("more_body", False):
+                    message = self._with_suffix(message)
+                # On its own, without a tuple and a loop, because most messages of a stream are this one.
+                try:
+                    await self._outer(message)
+                except Exception as exc:
+                    self.exchange.foreign += (exc,)
+                    raise
+                return
+            outgoing = self.on_body(self, message)
         elif kind == START and not self.begun and message["status"] >= 200:
             self.begun = True
             outgoing = self.begin(message)

@@ -40,6 +40,8 @@ class Place(NamedTuple):
     is_secret: bool = False
     path: Loc = ()  # the loc without the labels of union members: the way through the value itself
     union_at: int | None = None  # where in the loc the label of an undiscriminated union's member stands
+    # Whether a text may be the declared object in another notation, secrets included.
+    hides_text: bool = True
 
     @property
     def is_known(self) -> bool:

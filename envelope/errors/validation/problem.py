@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from envelope.errors.validation.json_schema import UNKNOWN, Loc, Place, holds_secrets
+from envelope.errors.validation.json_schema import UNKNOWN, Loc, Place
 from envelope.errors.validation.redaction import HIDDEN, SECRET, rendered
 
 if TYPE_CHECKING:
@@ -84,8 +84,7 @@ class Problem:
         place = self.place
         if not self.may_quote:
             return HIDDEN
-        # A text in an object's place may be the object in another notation, secrets included.
-        if place.is_secret or (type(value) is str and holds_secrets(place.nodes)):
+        if place.is_secret or (type(value) is str and place.hides_text):
             return SECRET
         return rendered(value)
 

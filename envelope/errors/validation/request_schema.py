@@ -14,7 +14,16 @@ from weakref import WeakKeyDictionary
 
 from pydantic import Field, TypeAdapter
 
-from envelope.errors.validation.json_schema import UNKNOWN, Loc, Node, Place, document, locate, opened
+from envelope.errors.validation.json_schema import (
+    UNKNOWN,
+    Loc,
+    Node,
+    Place,
+    document,
+    holds_secrets,
+    locate,
+    opened,
+)
 from envelope.errors.validation.redaction import is_secret_name
 from envelope.errors.validation.secret_types import SecretAwareJsonSchema
 
@@ -63,7 +72,8 @@ class RequestSchema:
         place = locate(self._declared(str(loc[0])), loc[1:]) if loc else UNKNOWN
         named = any(isinstance(part, str) and is_secret_name(part) for part in loc[1:])
         union_at = None if place.union_at is None else place.union_at + 1
-        return Place(place.nodes, place.is_secret or named, loc[:1] + place.path, union_at)
+        secret = place.is_secret or named
+        return Place(place.nodes, secret, loc[:1] + place.path, union_at, secret or holds_secrets(place.nodes))
 
     def _remember(self, loc: Loc, place: Place) -> None:
         # A client chooses keys and indices, so both the number and the size of what is kept are bounded.
