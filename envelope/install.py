@@ -92,13 +92,23 @@ def _build_stack(app: Starlette, convention: Convention, build: Callable[[], ASG
     _check_middleware(app)
     user_middleware, user_handlers = app.user_middleware, app.exception_handlers
     answers = _answers(app, convention)
-    inner: Any = Middleware(EnvelopeMiddleware.behind_net, convention=convention, answers=answers)
-    app.user_middleware = [*user_middleware, inner]
+    built: list[EnvelopeMiddleware] = []
+
+    def inner_layer(inside: ASGIApp) -> EnvelopeMiddleware:
+        built.append(EnvelopeMiddleware(inside, _answers=answers))
+        return built[-1]
+
+    app.user_middleware = [*user_middleware, Middleware(inner_layer)]
     app.exception_handlers = {**answers.handlers, Exception: CrashHandler(convention)}
     try:
         stack = build()
     finally:
         app.user_middleware, app.exception_handlers = user_middleware, user_handlers
+    if not built:
+        raise ConfigurationError(
+            f"{type(app).__qualname__}.build_middleware_stack does not use app.user_middleware,"
+            " so install() has no place in it; wrap the router with EnvelopeMiddleware there"
+        )
 
     def net(inside: ASGIApp, *, sends_crashes: bool) -> FailureNet:
         return FailureNet(inside, convention, answers, _cors(user_middleware), sends_crashes=sends_crashes)
@@ -155,5 +165,6 @@ def _cast_net(stack: ASGIApp, net: Callable[..., FailureNet]) -> ASGIApp:
     if innermost is None:
         return net(stack, sends_crashes=True)
     # In debug mode ServerErrorMiddleware asks no handler.
-    innermost.app = net(innermost.app, sends_crashes=innermost.debug)
+    asks_us = isinstance(innermost.handler, CrashHandler) and not innermost.debug
+    innermost.app = net(innermost.app, sends_crashes=not asks_us)
     return stack

@@ -64,7 +64,7 @@ class FailureFinder:
         if detail is None or (isinstance(detail, str) and not detail.strip()):
             detail = describe_status(status)
         elif isinstance(detail, int | float):
-            detail = to_json(detail, inf_nan_mode="strings").decode()
+            detail = to_json(detail, inf_nan_mode="constants").decode()
         return ApiError(detail, status_code=status, headers=headers)
 
     def _from_http_exception(self, exc: HTTPException, scope: Scope) -> ApiError | None:

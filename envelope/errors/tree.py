@@ -42,7 +42,8 @@ __all__ = [
 ]
 
 
-def _is_failure(status: object) -> bool:
+def is_failure_status(status: object) -> bool:
+    """Tell whether a status is that of a failure (RFC 9110, 15.5 and 15.6)."""
     return isinstance(status, int) and 400 <= status <= 599
 
 
@@ -86,7 +87,7 @@ class ApiError(EnvelopeError):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if not _is_failure(cls.status_code):
+        if not is_failure_status(cls.status_code):
             raise ConfigurationError(
                 f"{cls.__qualname__}.status_code is {cls.status_code!r}; a failure's status is between 400 and 599"
             )
@@ -102,7 +103,7 @@ class ApiError(EnvelopeError):
     ) -> None:
         super().__init__(message)
         if status_code is not None:
-            if not _is_failure(status_code):
+            if not is_failure_status(status_code):
                 raise ValueError(f"status_code is {status_code!r}; a failure's status is between 400 and 599")
             self.status_code = status_code
         if message is not None:

@@ -77,57 +77,64 @@ class Answers:
         rules = set(convention.finder.errors)
         if Exception in rules and own.keys() & {Exception, 500}:
             raise ConfigurationError("Exception has a handler and an ErrorMap rule; remove one of them")
-        self._convention = convention
+        by_class, by_status = own.pop(Exception, None), own.pop(500, None)
+        self.convention = convention
+        self._crash_handler: AsyncHandler | None = by_class or by_status
+        self._debug = debug
         own_framework: Any = ExceptionMiddleware(_no_app).http_exception
         self._framework_handler: AsyncHandler = framework_handler or own_framework
-        self._debug = debug
-        by_class, by_status = own.pop(Exception, None), own.pop(500, None)
-        self._crash_handler: AsyncHandler | None = by_class or by_status
+        self._ours: tuple[AsyncHandler | None, ...] = (None, self._handle, self._handle_group)
         #: What Starlette's ``ExceptionMiddleware`` is given.
         self.handlers: dict[Any, AsyncHandler] = own
         for cls in (*framework_errors, ApiError, *rules - {Exception}):
             own.setdefault(cls, self._handle)
         own.setdefault(ExceptionGroup, self._handle_group)
 
-    async def answer(self, exc: Exception, scope: Scope, receive: Receive) -> Answer:
+    async def answer(self, exc: Exception, exchange: Exchange, scope: Scope, receive: Receive) -> Answer:
         """Answer an exception that reached a layer of ours."""
         request = Request(scope, receive)
-        leaf = unhide(exc)
-        try:
-            if not scope[KEY].is_unanswered(leaf):
-                return Answer(await self._call_handler(request, leaf), None)
-        except Exception as raised:  # noqa: BLE001 - a handler may pass on what it got, or translate by raising
-            if raised is not leaf:
-                exc = raised
-                failure = self._convention.finder.from_exception(exc, scope)
-                if failure is not None:
-                    return Answer(render_failure(self._convention.writer, failure), None)
-        return Answer(await self._answer_crash(request, exc), exc)
+        leaf = leaf_of(exc)
+        if not exchange.is_unanswered(leaf):
+            try:
+                response = await self._answer_leaf(request, leaf)
+            except Exception as raised:  # noqa: BLE001 - a handler may pass on what it got, or translate by raising
+                if raised is not leaf:
+                    exc = raised
+                    response = self._render(exc, scope)
+                else:
+                    response = None
+            if response is not None:
+                return Answer(response, None)
+        return Answer(await self._answer_crash(request, exc, exchange), exc)
 
     def have_answer(self, exc: Exception, scope: Scope) -> bool:
         """Tell whether an exception is an answer, not a crash."""
-        own = self._handler_for(exc)
-        if own not in (None, self._handle, self._handle_group):
-            return True
-        return self._convention.finder.from_exception(exc, scope) is not None
+        return self.have_own_handler(exc) or self.convention.finder.from_exception(exc, scope) is not None
 
-    async def report(self, crash: Exception, scope: Scope, receive: Receive) -> Response | None:
-        """Call the application's own handler for ``Exception``, if it has one and it works."""
-        if self._crash_handler is None:
+    def have_own_handler(self, exc: Exception) -> bool:
+        """Tell whether the application itself registered a handler for an exception."""
+        return self._handler_for(exc) not in self._ours
+
+    async def report(
+        self, crash: Exception, exchange: Exchange, scope: Scope, receive: Receive
+    ) -> Response | None:
+        """Call the application's own handler for ``Exception``, if it has one, once a request."""
+        if self._crash_handler is None or exchange.reported:
             return None
+        exchange.reported = True
         try:
             return await self._crash_handler(Request(scope, receive), crash)
         except Exception:
             logger.exception("the handler for Exception failed while it answered %s", type(crash).__qualname__)
             return None
 
-    async def _answer_crash(self, request: Request, crash: Exception) -> Response | None:
+    async def _answer_crash(self, request: Request, crash: Exception, exchange: Exchange) -> Response | None:
         if isinstance(crash, ClientDisconnect):
             return None  # nobody is there to read it
         if self._debug and "text/html" in request.headers.get("accept", ""):
             return None  # the framework's page
-        own = await self.report(crash, request.scope, request.receive)
-        return own or FailureResponse(500, self._convention.writer.crash)
+        own = await self.report(crash, exchange, request.scope, request.receive)
+        return own or FailureResponse(500, self.convention.writer.crash)
 
     def _handler_for(self, exc: Exception) -> AsyncHandler | None:
         # In the order of Starlette's ExceptionMiddleware.
@@ -135,41 +142,58 @@ class Answers:
             return self.handlers[exc.status_code]
         return next((self.handlers[cls] for cls in type(exc).__mro__ if cls in self.handlers), None)
 
-    async def _call_handler(self, conn: Connection, exc: Exception) -> Response | None:
-        return await (self._handler_for(exc) or self._handle)(conn, exc)
+    async def _answer_leaf(self, request: Request, exc: Exception) -> Response | None:
+        handler = self._handler_for(exc)
+        if handler is not None and handler not in self._ours:
+            return await handler(request, exc)
+        response = self._render(exc, request.scope)
+        if response is None and isinstance(exc, HTTPException):
+            return await self._framework_handler(request, exc)
+        return response
+
+    def _render(self, exc: Exception, scope: Scope) -> Response | None:
+        failure = self.convention.finder.from_exception(exc, scope)
+        return None if failure is None else render_failure(self.convention.writer, failure)
 
     async def _handle(self, conn: Connection, exc: Exception) -> Response | None:
         exchange: Exchange | None = conn.scope.get(KEY)
         # Starlette asks twice, around the endpoint and around the router.
-        if exchange is not None and (exchange.is_foreign(exc) or exchange.is_unanswered(exc)):
-            raise exc
-        failure = self._convention.finder.from_exception(exc, conn.scope)
-        if isinstance(exc, HTTPException) and (failure is None or isinstance(conn, WebSocket)):
-            return await self._framework_handler(conn, exc)
-        if failure is None:
+        if exchange is None or not (exchange.is_foreign(exc) or exchange.is_unanswered(exc)):
+            failure = self.convention.finder.from_exception(exc, conn.scope)
+            if isinstance(exc, HTTPException) and (failure is None or isinstance(conn, WebSocket)):
+                return await self._framework_handler(conn, exc)
+            if failure is not None:
+                response = render_failure(self.convention.writer, failure)
+                return await _deny(conn, failure, response) if isinstance(conn, WebSocket) else response
             if exchange is not None:
                 exchange.unanswered += (exc,)
+        try:
             raise exc
-        response = render_failure(self._convention.writer, failure)
-        return await _deny(conn, failure, response) if isinstance(conn, WebSocket) else response
+        finally:
+            del exc, conn  # this frame is in the traceback: a cycle otherwise
 
     async def _handle_group(self, conn: Connection, group: Exception) -> Response | None:
-        leaf = only_leaf(group)
-        if leaf is group or not isinstance(leaf, Exception):
-            return await self._handle(conn, group)
+        leaf = leaf_of(group)
+        handler = self._handler_for(leaf)
         try:
-            return await self._call_handler(conn, leaf)
-        except Exception as raised:  # noqa: BLE001 - raised again
-            # Whoever looks for the crash knows the group, not its leaf.
-            raise group if raised is leaf else raised  # noqa: B904
+            if handler is None or handler in self._ours:
+                return await self._handle(conn, group)
+            return await handler(conn, leaf)
+        finally:
+            del conn, group, leaf  # as in _handle
 
 
-def unhide(exc: Exception) -> Exception:
-    """Find the exception that Starlette's "response already started" and one-leaf groups stand for."""
+def uncover(exc: Exception) -> Exception:
+    """Find what Starlette hides behind "response already started" because there is a handler for it."""
+    while type(exc) is RuntimeError and exc.args == _HIDING and isinstance(exc.__cause__, Exception):
+        exc = exc.__cause__
+    return exc
+
+
+def leaf_of(exc: Exception) -> Exception:
+    """Find the exception that one-leaf groups, and what Starlette hides, stand for."""
     while True:
-        inner: BaseException | None = only_leaf(exc)
-        if type(inner) is RuntimeError and inner.args == _HIDING:
-            inner = inner.__cause__
+        inner = only_leaf(uncover(exc))
         if inner is exc or not isinstance(inner, Exception):
             return exc
         exc = inner

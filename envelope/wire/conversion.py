@@ -26,9 +26,19 @@ _OPAQUE = "Internal Server Error"
 def is_convertible(head: Head, scope: Scope) -> bool:
     """Tell whether a failure's head announces a body that can be converted."""
     limit = LARGEST.get(head.body)
-    if limit is None or head.encoded or (head.length or 0) > limit:
+    if limit is None or head.encoded:
+        return False
+    if (head.length or 0) > limit and not is_crash_text(head):
         return False
     return not is_preflight(scope)
+
+
+def is_crash_text(head: Head) -> bool:
+    """Tell whether a mounted application's ``ServerErrorMiddleware`` may have written this.
+
+    It raises afterwards what happened, and that may have an answer.
+    """
+    return head.status == 500 and head.body == Body.TEXT
 
 
 def convert(head: Head, body: bytes, scope: Scope, convention: Convention) -> FailureResponse | None:
@@ -46,8 +56,10 @@ def convert(head: Head, body: bytes, scope: Scope, convention: Convention) -> Fa
 
 def _read(head: Head, body: bytes, scope: Scope, convention: Convention) -> FailureResponse | None:
     body = body.removeprefix(UTF8_BOM)
-    if head.body is Body.TEXT or not body:
-        return _from_detail(head, _OPAQUE if TRACEBACK in body else _decode(head, body), scope, convention)
+    if head.status == 500 and TRACEBACK in body:
+        return _from_detail(head, _OPAQUE, scope, convention)
+    if head.body == Body.TEXT or not body:
+        return _from_detail(head, _decode(head, body), scope, convention)
     try:
         value = json.loads(body.decode(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
@@ -57,11 +69,11 @@ def _read(head: Head, body: bytes, scope: Scope, convention: Convention) -> Fail
     if convention.writer.is_failure(value, head.status):
         return FailureResponse(head.status, body, head.headers) if _lacks_retry_after(head) else None
     if isinstance(value, dict) and value.keys() == {"detail"}:
-        return _from_detail(head, value["detail"], scope, convention)
-    if not isinstance(value, dict | list):
-        return _from_detail(head, value, scope, convention)
-    # Spliced, not rendered again: numbers and key order stay as they were written.
-    return FailureResponse(head.status, convention.writer.failure(head.status, body), head.headers)
+        value = value["detail"]
+    elif isinstance(value, dict | list):
+        # Spliced, not rendered again: numbers and key order stay as they were written.
+        return FailureResponse(head.status, convention.writer.failure(head.status, body), head.headers)
+    return _from_detail(head, value, scope, convention)
 
 
 def _from_detail(head: Head, detail: Any, scope: Scope, convention: Convention) -> FailureResponse:
@@ -74,7 +86,7 @@ def _decode(head: Head, body: bytes) -> str:
     header["content-type"] = (head.content_type or b"").decode("latin-1")
     try:
         return body.decode(header.get_content_charset("utf-8"), "replace")
-    except LookupError:
+    except (LookupError, ValueError):  # no such charset, or one that is no text
         return body.decode("utf-8", "replace")
 
 

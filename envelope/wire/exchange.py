@@ -1,22 +1,22 @@
 """One request and its response, as the layers of one installation see it.
 
-The outermost layer of an installed application puts a fresh ``Exchange`` into the scope. A layer that
-finds another one there when a response comes by knows that a mounted application, installed itself,
-owns that response, and stands down.
+The outermost layer of an installed application puts a fresh ``Exchange`` into the scope. A mounted
+application that was installed itself puts its own there while it is at work, and owns what it answers:
+the layers outside see that and stand down.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from starlette.types import Message, Scope
+from starlette.types import Message, Scope, Send
 
 from envelope.wire.head import Head
 
 if TYPE_CHECKING:
     from envelope.wire.convention import Convention
 
-#: Where the exchange of the innermost installation stands in the scope.
+#: Where the exchange of the innermost installation at work stands in the scope.
 KEY = "envelope"
 
 # Not None, which a start message without headers would be.
@@ -27,56 +27,62 @@ class Exchange:
     """What the layers of one installation tell each other about one response.
 
     Attributes:
-        unanswered: Exceptions that the handlers passed on; they are not asked about them again.
-        crashed: The response answers a crash, which is raised after it.
-        crash_answer: The messages of that response, for the framework to send when it gets the crash.
-        raised: The response answers an exception; exemptions are about what endpoints return.
-        displaced: A mounted application, installed itself, is at work.
+        crash: The exception that the response answers, and that is raised after it; None for an answer.
         foreign: Exceptions that came out of ``send`` or ``receive``; they are nobody's to answer.
+        raised: The response answers an exception; exemptions are about what endpoints return.
         reported: The application's own handler for ``Exception`` was told of the crash.
+        settled: Status, content type and length of a response that has its final form.
+        unanswered: Exceptions that the handlers passed on; they are not asked about them again.
     """
 
     # Defaults of the class: one exchange is made for each request, and most set none of these.
-    crash_answer: tuple[Message, ...] = ()
-    crashed = False
-    displaced = False
+    crash: Exception | None = None
     foreign: tuple[BaseException, ...] = ()
     raised = False
     reported = False
+    settled: tuple[int, bytes | None, int | None] | None = None
     unanswered: tuple[BaseException, ...] = ()
     _final_headers: object = _NONE
-    _outside: Exchange | None = None
-    settled: tuple[int, bytes | None, int | None] | None = None
+    _inner_start: Message | None = None
+    _inside = 0
     _used = False
 
-    def __init__(self, convention: Convention, outside: Exchange | None) -> None:
+    def __init__(self, convention: Convention) -> None:
         self.convention = convention
-        if outside is not None and outside.convention is not convention:
-            # Also told, not only replaced in the scope: a middleware in between may have copied the scope.
-            self._outside = outside
-            self.enter()
 
     def start(self) -> None:
         """Begin with a response; forget the one before it, if a middleware tries the request again."""
         if self._used:
-            self.unanswered = self.crash_answer = ()
-            self.crashed = self.raised = self.reported = False
+            self.crash = None
+            self.raised = self.reported = False
+            self.unanswered = ()
             self.unsettle()
         self._used = True
 
-    def enter(self) -> None:
-        """Take the response over from the installation outside this one."""
-        if self._outside is not None:
-            self._outside.displaced = True
+    def owns(self, scope: Scope, start: Message) -> bool:
+        """Tell whether a response is this installation's to shape.
 
-    def leave(self) -> None:
-        """Give the response back to the installation outside this one."""
-        if self._outside is not None:
-            self._outside.displaced = False
+        It is not while a mounted application, installed itself, is at work in the same scope or sends in
+        a copy of it; nor afterwards, if a middleware kept back the very message that it sent.
+        """
+        if self._inside or scope.get(KEY) is not self:
+            return False
+        inner = self._inner_start
+        return inner is None or (start is not inner and start.get("headers") is not inner.get("headers"))
 
-    def owns(self, scope: Scope) -> bool:
-        """Tell whether responses that come by now are this installation's to shape."""
-        return not self.displaced and scope.get(KEY) is self
+    def inside_out(self, send: Send) -> Send:
+        """Give the ``send`` of an installation inside this one: what comes through it is not this one's."""
+
+        async def send_from_inside(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._inner_start = message
+            self._inside += 1
+            try:
+                await send(message)
+            finally:
+                self._inside -= 1
+
+        return send_from_inside
 
     def settle(self, status: int, content_type: bytes | None, length: int | None = None) -> None:
         """Note that the response with this head has its final form; outer layers let it pass.
@@ -93,6 +99,11 @@ class Exchange:
         self._final_headers = start["headers"]
         self.settle(start["status"], content_type, length)
 
+    def unsettle(self) -> None:
+        """Note that another response comes in the place of the one that was settled."""
+        self.settled = None
+        self._final_headers = _NONE
+
     def is_final(self, start: Message) -> bool:
         """Tell whether this is the head of that failure, which no middleware has replaced."""
         return (
@@ -101,19 +112,10 @@ class Exchange:
             and start["status"] == self.settled[0]
         )
 
-    def unsettle(self) -> None:
-        """Note that another response comes in the place of the one that was settled."""
-        self.settled = None
-        self._final_headers = _NONE
-
     def is_settled(self, head: Head) -> bool:
         """Tell whether a layer of this installation gave the response its final form."""
         status, content_type, length = self.settled or (0, None, None)
         return status == head.status and content_type == head.content_type and length in (None, head.length)
-
-    def is_unanswered(self, exc: BaseException) -> bool:
-        """Tell whether the handlers passed this very exception on."""
-        return bool(self.unanswered) and any(exc is known for known in self.unanswered)
 
     def is_foreign(self, exc: BaseException) -> bool:
         """Tell whether ``exc``, or one that it groups, came out of ``send`` or ``receive``."""
@@ -122,3 +124,12 @@ class Exchange:
         if isinstance(exc, BaseExceptionGroup):
             return any(self.is_foreign(part) for part in exc.exceptions)
         return any(exc is known for known in self.foreign)
+
+    def is_unanswered(self, exc: BaseException) -> bool:
+        """Tell whether the handlers passed this very exception on."""
+        return bool(self.unanswered) and any(exc is known for known in self.unanswered)
+
+    def close(self) -> None:
+        """Let go of the exceptions: their tracebacks hold the scope, which holds this."""
+        self.crash = None
+        self.foreign = self.unanswered = ()

@@ -4,7 +4,7 @@ It catches what the inner layer cannot see: a host that is not allowed, a body t
 exception in somebody's middleware. It never touches a success.
 
 The answer to a crash comes here with the headers of the application's middleware, but it does not go out
-here: the framework's ``ServerErrorMiddleware`` sends it, after the exception has passed everything that
+yet: the framework's ``ServerErrorMiddleware`` sends it, after the exception has passed everything that
 stands in between. Instrumentation stands there, and closes its span with the last byte.
 """
 
@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from envelope.wire.answers import Answers
+from envelope.wire.answers import Answers, uncover
 from envelope.wire.convention import Convention
 from envelope.wire.conversion import is_preflight
 from envelope.wire.exchange import KEY, Exchange
@@ -24,6 +24,9 @@ from envelope.wire.failure_response import FailureResponse
 from envelope.wire.responder import START, Messages, Responder
 
 Around = Callable[[ASGIApp], ASGIApp]
+
+#: Where the net leaves the answer to a crash for the framework's handler.
+_KEPT = "envelope.crash"
 
 
 class FailureNet:
@@ -46,28 +49,59 @@ class FailureNet:
         self.app = app
         self._convention = convention
         self._answers = answers
-        self.around = around
-        self.sends_crashes = sends_crashes
+        self._around = around
+        self._sends_crashes = sends_crashes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         outside: Exchange | None = scope.get(KEY)
-        exchange = scope[KEY] = Exchange(self._convention, outside)
+        exchange = scope[KEY] = Exchange(self._convention)
+        if outside is not None:
+            send = outside.inside_out(send)
         responder = _NetResponder(self._answers, exchange, scope, receive, send)
-        responder.net = self
+        responder.outside = outside
         try:
             await self.app(scope, responder.receive, responder.take)
-        except Exception as exc:  # noqa: BLE001 - answered, and raised again unless it was an answer
-            if responder.started or not isinstance(exc, ClientDisconnect):
-                await responder.fail(exc)
+        except Exception as exc:  # noqa: BLE001 - raised again below, unless it was an answer
+            error = await self._fail(responder, exc)
+            if error is not None:
+                try:
+                    if error is exc:
+                        raise
+                    raise error
+                finally:
+                    del error  # this frame is in its traceback: a cycle otherwise
         else:
-            if responder.held or exchange.crash_answer:
+            if responder.held or responder.kept is not None:
                 await responder.finish()
+                await responder.send_kept()
         finally:
+            exchange.close()
             if outside is not None:
-                exchange.leave()
+                scope[KEY] = outside
+
+    async def _fail(self, responder: _NetResponder, exc: Exception) -> Exception | None:
+        if isinstance(exc, ClientDisconnect) and not responder.started:
+            return None  # nobody is there to read an answer, nor the framework's
+        if responder.kept is not None and self._is_new_answer(responder, exc):
+            responder.drop_kept()
+        if responder.kept is None:
+            responder.around = self._around
+            error = await responder.fail(exc)
+        else:
+            error = exc
+        if responder.kept is None or error is None or self._sends_crashes:
+            await responder.send_kept()
+        else:
+            responder.scope[_KEPT] = responder.kept
+        return error
+
+    def _is_new_answer(self, responder: _NetResponder, exc: Exception) -> bool:
+        """Tell whether a middleware raised an answer in the place of the crash that it got."""
+        origin = uncover(exc)
+        return origin is not responder.exchange.crash and self._answers.have_answer(origin, responder.scope)
 
 
 class CrashHandler:
@@ -77,31 +111,47 @@ class CrashHandler:
         self._convention = convention
 
     async def __call__(self, request: Request, _: Exception) -> Response:
-        exchange: Exchange | None = request.scope.get(KEY)
-        if exchange is None or not exchange.crash_answer:
-            return FailureResponse(500, self._convention.writer.crash)
-        return _KeptResponse(exchange)
+        kept: _KeptResponse | None = request.scope.pop(_KEPT, None)
+        return kept or FailureResponse(500, self._convention.writer.crash)
 
 
 class _KeptResponse(Response):
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
+    """The answer to a crash, kept until the exception has passed.
+
+    Args:
+        outside: The installation that this one is mounted in.
+    """
+
+    def __init__(self, outside: Exchange | None) -> None:
+        self._outside = outside
+        self._messages: list[Message] = []
+
+    async def keep(self, message: Message) -> None:
+        self._messages.append(message)
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        # Still this installation's response, though its layers have been left.
-        self._exchange.enter()
-        try:
-            for message in self._exchange.crash_answer:
-                await send(message)
-        finally:
-            self._exchange.leave()
+        if self._outside is not None:
+            send = self._outside.inside_out(send)
+        await self.send_to(send)
+
+    async def send_to(self, send: Send) -> None:
+        for message in self._messages:
+            await send(message)
 
 
 class _NetResponder(Responder):
-    """The state of one response on its way through the net."""
+    """The state of one response on its way through the net.
 
-    net: FailureNet
-    _real_outer: Send | None = None
+    Attributes:
+        around: Wraps the answer to an exception.
+        kept: The answer to a crash, once it came.
+        outside: The installation that this one is mounted in.
+    """
+
+    around: Around | None = None
+    kept: _KeptResponse | None = None
+    outside: Exchange | None = None
+    _way_out: Send
 
     def take(self, message: Message) -> Awaitable[None]:
         # Not a coroutine of its own: nearly every message only passes.
@@ -109,6 +159,8 @@ class _NetResponder(Responder):
             return self.send(message)
         if message["type"] == START:
             status = message["status"]
+            if self.kept is not None and status >= 200:
+                self.drop_kept()  # a middleware swallowed the crash and answers in its own way
             if status >= 400:
                 return self.send(message)
             self.started = self.started or status >= 200
@@ -116,29 +168,27 @@ class _NetResponder(Responder):
 
     def begin(self, message: Message) -> Messages:
         exchange = self.exchange
-        if exchange.crashed and not self.net.sends_crashes:
-            self._real_outer, self._outer = self._outer, self._keep
-        if exchange.is_final(message) or not exchange.owns(self.scope):
+        if exchange.crash is not None:
+            self.kept, self._way_out = _KeptResponse(self.outside), self._outer
+            self._outer = self.kept.keep
+        if exchange.is_final(message) or not exchange.owns(self.scope, message):
             return (message,)
         head, message = self.read(message)
-        if not self.is_foreign_failure(head):
-            return (message,)
-        self.held.append(message)
-        self.on_body = Responder.collect
-        return ()
+        return self.hold(message, Responder.collect) if self.is_foreign_failure(head) else (message,)
 
-    async def _keep(self, message: Message) -> None:
-        self.exchange.crash_answer += (message,)
+    def drop_kept(self) -> None:
+        """Forget the answer to a crash that is not raised any more."""
+        self._outer, self.kept = self._way_out, None
+        self.exchange.crash = None
+        self.begun = self.started = self.replaced = False
+
+    async def send_kept(self) -> None:
+        """Send the answer to a crash, because the framework does not."""
+        if self.kept is not None:
+            await self.kept.send_to(self._way_out)
 
     async def send_answer(self, response: Response) -> None:
         # The CORS middleware would answer a preflight itself, as if nothing had failed.
-        app = response if is_preflight(self.scope) else self.net.around(response)
+        app = response if self.around is None or is_preflight(self.scope) else self.around(response)
         await app(self.scope, self._receive, self.send)
-        await super().finish()
-
-    async def finish(self) -> None:
-        await super().finish()
-        if self._real_outer is not None:
-            # A middleware swallowed the crash, so the framework will not ask for its answer.
-            for message in self.exchange.crash_answer:
-                await self._real_outer(message)
+        await self.finish()

@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from envelope.errors.tree import TABLE, ApiError
+from envelope.errors.tree import TABLE, ApiError, is_failure_status
 from envelope.wire.bodies import BodyWriter, write_message
 from envelope.wire.exchange import KEY, Exchange
 from envelope.wire.head import JSON_TYPE, REPLACED, Headers
@@ -77,6 +77,8 @@ def render_failure(writer: BodyWriter, failure: ApiError, headers: Headers | Non
     """
     status = failure.status_code
     try:
+        if not is_failure_status(status):
+            raise ValueError(f"status_code is {status!r}, which is no failure")  # noqa: TRY301
         body = writer.failure(status, write_message(status, failure.message, failure.error_code))
         if headers is None:
             headers = _encode(failure.headers) if failure.headers else []
@@ -120,5 +122,5 @@ def _read_seconds(text: str) -> float | None:
         pass
     try:
         return parsedate_to_datetime(text).timestamp() - time.time()
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

@@ -145,14 +145,15 @@ class Head:
     @property
     def length(self) -> int | None:
         """The declared ``Content-Length``; None if there is none or it is not a number."""
-        if not (self.has_length and self._length_field[1].isdigit()):
+        # Longer numbers are no lengths, and Python refuses to read some of them.
+        if not (self.has_length and self._length_field[1].isdigit() and len(self._length_field[1]) < 20):
             return None
         return int(self._length_field[1]) - self.taken
 
     def _note(self, name: bytes, value: bytes) -> None:
         if name == b"content-encoding":
             self.encoded = True
-        elif name in DIGESTS:
+        elif name in _OF_THE_BYTES:
             self._digested = True
         elif name == b"cache-control":
             self.untouchable |= b"no-transform" in value.lower()
@@ -178,7 +179,7 @@ class Head:
 
 
 #: What is false when the bytes of a body change.
-_OF_THE_BYTES = DIGESTS | {b"content-length"}
+_OF_THE_BYTES = DIGESTS | {b"content-length", b"transfer-encoding"}
 
 _NOTABLE = DIGESTS | {
     b"accept-ranges",
@@ -188,6 +189,7 @@ _NOTABLE = DIGESTS | {
     b"content-range",
     b"signature",
     b"signature-input",
+    b"transfer-encoding",
 }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -46,45 +45,49 @@ class EnvelopeMiddleware:
         success_status: SuccessStatus = "always-200",
         shape: Shape = Shape(),  # noqa: B008 - frozen
         echo_values: EchoValues = "safe",
+        _answers: Answers | None = None,
     ) -> None:
-        self.app = app
-        self._convention = Convention(
-            errors=errors, exempt=exempt, success_status=success_status, shape=shape, echo_values=echo_values
+        # install() gives the answers that it shares with a FailureNet; the other options are theirs then.
+        self._has_net = _answers is not None
+        self._answers = _answers or Answers(
+            Convention(
+                errors=errors, exempt=exempt, success_status=success_status, shape=shape, echo_values=echo_values
+            )
         )
-        self._answers = Answers(self._convention)
-        self._has_net = False
+        self._exemptions = self._answers.convention.exemptions
+        self.app = app
 
-    @classmethod
-    def behind_net(cls, app: ASGIApp, *, convention: Convention, answers: Answers) -> Self:
-        """Make the inner layer of an installation, which shares its exchange with a ``FailureNet``."""
-        layer = cls.__new__(cls)
-        layer.app = app
-        layer._convention = convention  # noqa: SLF001 - its own
-        layer._answers = answers  # noqa: SLF001 - its own
-        layer._has_net = True  # noqa: SLF001 - its own
-        return layer
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: C901, PLR0912 - one request
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         outside: Exchange | None = scope.get(KEY)
-        if self._has_net and outside is not None and outside.convention is self._convention:
-            exchange = outside
+        if self._has_net and outside is not None and outside.convention is self._answers.convention:
+            exchange, outside = outside, None
             exchange.start()
         else:
-            exchange = scope[KEY] = Exchange(self._convention, outside)
+            exchange = scope[KEY] = Exchange(self._answers.convention)
+        if outside is not None:
+            send = outside.inside_out(send)
         responder = SplicingResponder(self._answers, exchange, scope, receive, send)
-        exemptions = self._convention.exemptions
-        if exemptions.have_paths:
-            responder.exempt = exemptions.cover_path(scope)
+        if self._exemptions.have_paths:
+            responder.exempt = self._exemptions.cover_path(scope)
         try:
             await self.app(scope, responder.receive, responder.send)
-        except Exception as exc:  # noqa: BLE001 - answered, and raised again unless it was an answer
-            await responder.fail(exc)
+        except Exception as exc:  # noqa: BLE001 - raised again below, unless it was an answer
+            error = await responder.fail(exc)
+            if error is not None:
+                try:
+                    if error is exc:
+                        raise
+                    raise error
+                finally:
+                    del error  # this frame is in its traceback: a cycle otherwise
         else:
-            if responder.held:
+            if responder.held or responder.pending is not None:
                 await responder.finish()
         finally:
-            if exchange is not outside:
-                exchange.leave()
+            if not self._has_net:
+                exchange.close()
+            if outside is not None:
+                scope[KEY] = outside

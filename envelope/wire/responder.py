@@ -14,11 +14,11 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from envelope.wire.answers import Answers, unhide
-from envelope.wire.conversion import LARGEST, TRACEBACK, convert, is_convertible
+from envelope.wire.answers import Answers, uncover
+from envelope.wire.conversion import LARGEST, TRACEBACK, convert, is_convertible, is_crash_text
 from envelope.wire.exchange import Exchange
 from envelope.wire.failure_response import FailureResponse
-from envelope.wire.head import Body, Head
+from envelope.wire.head import Head
 
 START = "http.response.start"
 BODY = "http.response.body"
@@ -42,21 +42,19 @@ class Responder:
         held: Messages that came and are not sent yet: the start message and what followed it.
         on_body: Turns a body message into what goes out; None lets it pass. A function of the class, not a
             method of this object, which would be a reference cycle for the collector in every request.
+        pending: The answer to what may be a crash, until it is clear whether an exception follows.
         replaced: What is sent is a response of ours, in the place of the application's.
         started: A message of the response was sent outward.
-        suffix: What is still to be put behind the last byte of the body.
-        untouched: The response is exempt; it is held only until it is clear that no exception follows.
     """
 
     # Defaults of the class: one responder is made for each request and layer, and most set few of these.
     begun = False
     head: Head | None = None
     on_body: Callable[[Any, Message], Messages] | None = None
+    pending: FailureResponse | None = None
     replaced = False
     started = False
-    suffix = b""
-    untouched = False
-    _pending: FailureResponse | None = None
+    _line: list[Message] | None = None
     _size = 0
 
     def __init__(self, answers: Answers, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,36 +77,41 @@ class Responder:
         """Take a message from the application."""
         kind = message["type"]
         if kind == BODY:
-            if self.on_body is None:
-                if self.suffix and not message.get("more_body", False):
-                    message = self._with_suffix(message)
-                # On its own, without a tuple and a loop, because most messages of a stream are this one.
+            if self.on_body is None and self._line is None:
+                # On its own, without a list and a loop, because most messages of a stream are this one.
                 try:
-                    await self._outer(message)
+                    await self._outer(self.pass_body(message))
                 except Exception as exc:
                     self.exchange.foreign += (exc,)
                     raise
                 return
-            outgoing = self.on_body(self, message)
+            outgoing = (self.pass_body(message),) if self.on_body is None else self.on_body(self, message)
         elif kind == START and not self.begun and message["status"] >= 200:
             self.begun = True
             outgoing = self.begin(message)
         elif kind in INTERIM or (kind == START and message["status"] < 200):
-            await self._send_beside(message)
+            await self._forward(message)
             return
         else:
             outgoing = self.pass_other(message)
         if outgoing:
             self.started = True
-            try:
-                for each in outgoing:
-                    await self._outer(each)
-            except Exception as exc:
-                # What send raises is nobody's to answer.
-                self.exchange.foreign += (exc,)
-                raise
+            await self._send_in_line(outgoing)
 
-    async def _send_beside(self, message: Message) -> None:
+    async def _send_in_line(self, messages: Messages) -> None:
+        """Send several messages; what another task sends meanwhile comes after them."""
+        if self._line is not None:
+            self._line.extend(messages)
+            return
+        self._line = line = [*messages]
+        try:
+            for message in line:  # it may grow
+                await self._forward(message)
+        finally:
+            self._line = None
+
+    async def _forward(self, message: Message) -> None:
+        """Send a message outward, remembering what ``send`` raises."""
         try:
             await self._outer(message)
         except Exception as exc:
@@ -128,15 +131,25 @@ class Responder:
         self.head = Head(message["status"], headers)
         return self.head, message
 
+    def hold(self, message: Message, on_body: Callable[[Any, Message], Messages]) -> Messages:
+        """Keep the start message back until it is clear how the response goes on."""
+        self.held.append(dict(message))  # an application may use one dictionary for all that it sends
+        self.on_body = on_body
+        return ()
+
     def release(self, *more: Message) -> Messages:
         """Give the held messages as they came, and what comes after them."""
         held, self.held = self.held, []
         self.on_body = None
         return [*held, *more]
 
+    def pass_body(self, message: Message) -> Message:
+        """Give a body message of a response that passes."""
+        return message
+
     def pass_other(self, message: Message) -> Messages:
         """Pass on what is not understood, after everything that came before it."""
-        if self.replaced and message["type"] == TRAILERS:
+        if message["type"] == TRAILERS and (self.replaced or self.pending is not None):
             return ()  # they belong to a body that is not sent
         return self.release(message)
 
@@ -152,20 +165,31 @@ class Responder:
         self.held.append(message)
         self._size += len(message.get("body", b""))
         if self._size > LARGEST[self.head.body]:
-            return self.release()
-        return () if message.get("more_body", False) else self._convert(self.head)
+            return self._overflow(self.head)
+        return () if message.get("more_body", False) else self._convert(self.head, self._collected())
 
-    def _convert(self, head: Head) -> Messages:
-        if self.untouched:
-            return ()  # unless an exception follows, it goes out as it came
-        body = b"".join(held.get("body", b"") for held in self.held)
+    def _collected(self) -> bytes:
+        return b"".join(held.get("body", b"") for held in self.held)
+
+    def _overflow(self, head: Head) -> Messages:
+        if is_crash_text(head) and TRACEBACK in self._collected():
+            # However long it is, a failure does not say what went wrong.
+            self.pending = FailureResponse(500, self.exchange.convention.writer.crash, head.headers)
+            self.on_body = Responder._drop
+            return ()
+        return self.release()
+
+    def _drop(self, _: Message) -> Messages:
+        return ()
+
+    def _convert(self, head: Head, body: bytes) -> Messages:
         response = convert(head, body, self.scope, self.exchange.convention)
         if response is None:
             self.exchange.settle(head.status, head.content_type, head.length)
             return self.release()
         if is_crash_text(head) and (body == _CRASH_TEXT or TRACEBACK in body):
             # The exception, which follows at once, may have an answer.
-            self._pending = response
+            self.pending = response
             return ()
         return self._replace(response)
 
@@ -174,48 +198,45 @@ class Responder:
         self.replaced = True
         return response.messages(self.scope)
 
-    def _with_suffix(self, message: Message) -> Message:
-        suffix, self.suffix = self.suffix, b""
-        return {**message, "body": b"".join((message.get("body", b""), suffix))}
-
     async def finish(self) -> None:
         """Send what is still held when the application has returned."""
-        outgoing = self.release() if self._pending is None else self._replace(self._pending)
-        self.started = self.started or bool(outgoing)
-        for message in outgoing:
-            await self._send_beside(message)
+        outgoing = self.release() if self.pending is None else self._replace(self.pending)
+        if outgoing:
+            self.started = True
+            await self._send_in_line(outgoing)
 
-    async def fail(self, exc: Exception) -> None:
-        """Answer an exception of the application, and raise it again if it is a crash.
+    async def fail(self, exc: Exception) -> Exception | None:
+        """Answer an exception of the application.
 
-        Raises:
-            Exception: The crash itself, what came out of ``send`` or ``receive``, or an exception that
-                came too late to be answered.
+        Returns:
+            What is to be raised: the crash itself, what came out of ``send`` or ``receive``, or an exception
+            that came too late to be answered. None if it was an answer.
         """
-        origin = unhide(exc)
+        origin = uncover(exc)
         if self.exchange.is_foreign(origin):
-            raise origin
+            return origin
         if self.started:
-            if self.replaced and self.answers.have_answer(origin, self.scope):
-                return  # a mounted application answered it in its own way
-            await self._report(exc)
-            # A mount that owns its answers raised it; that we have a handler for it hides nothing.
-            raise exc if self.exchange.owns(self.scope) else origin
-        self._reset()
-        answer = await self.answers.answer(exc, self.scope, self._receive)
-        self.exchange.crashed = answer.crash is not None
-        self.exchange.reported = self.exchange.crashed and answer.response is not None
+            return await self._fail_late(exc, origin)
+        self.reset()
+        answer = await self.answers.answer(origin, self.exchange, self.scope, self._receive)
+        self.exchange.crash = answer.crash
         if answer.response is not None:
             await self.send_answer(answer.response)
-        if answer.crash is not None:
-            raise answer.crash
+        return answer.crash
 
-    def _reset(self) -> None:
+    async def _fail_late(self, exc: Exception, origin: Exception) -> Exception | None:
+        converted_500 = self.replaced and self.head is not None and self.head.status == 500
+        if converted_500 and self.answers.have_answer(origin, self.scope):
+            return None  # a mounted application raises after its 500 what it has answered
+        await self.answers.report(exc, self.exchange, self.scope, self._receive)
+        # That we have a handler for it hides nothing; that the application has one is Starlette's affair.
+        return exc if self.answers.have_own_handler(origin) else origin
+
+    def reset(self) -> None:
         """Forget the response that came and was not sent; an answer takes its place."""
         self.release()
-        self.head = self._pending = None
-        self.begun = self.replaced = self.untouched = False
-        self.suffix = b""
+        self.head = self.pending = None
+        self.begun = self.replaced = False
         self._size = 0
         self.exchange.unsettle()
         self.exchange.raised = True
@@ -224,16 +245,3 @@ class Responder:
         """Send the answer to an exception; one of the application's own handlers may need conversion."""
         await response(self.scope, self._receive, self.send)
         await self.finish()
-
-    async def _report(self, exc: Exception) -> None:
-        if not self.exchange.reported:
-            self.exchange.reported = True
-            await self.answers.report(exc, self.scope, self._receive)
-
-
-def is_crash_text(head: Head) -> bool:
-    """Tell whether a mounted application's ``ServerErrorMiddleware`` may have written this.
-
-    It raises afterwards what happened, and that may have an answer.
-    """
-    return head.status == 500 and head.body == Body.TEXT

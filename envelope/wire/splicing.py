@@ -11,8 +11,9 @@ from typing import Any
 
 from starlette.types import Message
 
+from envelope.wire.conversion import LARGEST, is_crash_text
 from envelope.wire.head import DIGESTS, JSON_TYPE, NO_LENGTH, UTF8_BOM, Body, Head, Headers, find_plain_length
-from envelope.wire.responder import BODY, TRAILERS, Messages, Responder, is_crash_text
+from envelope.wire.responder import BODY, TRAILERS, Messages, Responder
 
 #: What a JSON text begins with, and what may stand before it (RFC 8259, 2).
 _JSON_BEGINNINGS = frozenset(b'{["-0123456789tfn')
@@ -40,21 +41,21 @@ class SplicingResponder(Responder):
     Attributes:
         exempt: The path is exempt; the endpoint is asked when it has answered.
         spliced: The body that goes out is not the application's own.
+        suffix: What is still to be put behind the last byte of the body.
     """
 
     exempt = False
     spliced = False
+    suffix = b""
     _length = NO_LENGTH
     _mark = False  # a byte order mark came
 
     def begin(self, message: Message) -> Messages:
         exchange = self.exchange
-        if not exchange.owns(self.scope) or (exchange.settled and exchange.is_final(message)):
+        if (exchange.settled and exchange.is_final(message)) or not exchange.owns(self.scope, message):
             return (message,)
         if self._is_plain(message):
-            self.held.append(message)
-            self.on_body = SplicingResponder._splice_whole
-            return ()
+            return self.hold(message, SplicingResponder._splice_whole)
         head, message = self.read(message)
         if (
             head.body == Body.STREAM
@@ -62,9 +63,7 @@ class SplicingResponder(Responder):
             or (exchange.settled and exchange.is_settled(head))
         ):
             return (message,)
-        self.held.append(message)
-        self.on_body = self._plan(head)
-        return ()
+        return self.hold(message, self._plan(head))
 
     def _is_plain(self, message: Message) -> bool:
         """Tell whether this is a success of plain JSON, which has a way of its own because nearly all are."""
@@ -93,25 +92,18 @@ class SplicingResponder(Responder):
         convention = self.exchange.convention
         writer = convention.writer
         body = b"".join((writer.prefix, body, writer.suffix))
-        start = self.held.pop()
+        start = self.held[0]
         headers = start["headers"].copy()
         if self._length is not NO_LENGTH:
             # The length that was declared may be stale; the body is here whole.
             headers[headers.index(self._length)] = (b"content-length", b"%d" % len(body))
-        self.on_body = None
-        self.spliced = True
-        status = 200 if convention.always_200 else start["status"]
-        return (
-            {**start, "status": status, "headers": headers},
-            {"type": BODY, "body": body, "more_body": False},
-        )
+        return self._write(200 if convention.always_200 else start["status"], headers, body)
 
     def _plan(self, head: Head) -> Callable[[Any, Message], Messages]:
         """Choose what is done with the body."""
         if self._is_exempt():
             self.exchange.settle(head.status, head.content_type)
-            self.untouched = is_crash_text(head)
-            return Responder.collect if self.untouched else SplicingResponder._hold_until_byte
+            return SplicingResponder._hold_exempt if is_crash_text(head) else SplicingResponder._hold_until_byte
         if 200 <= head.status <= 299 and self._is_spliceable(head):
             return SplicingResponder._splice_first
         if self.is_foreign_failure(head):
@@ -130,6 +122,12 @@ class SplicingResponder(Responder):
             return self.release(message)
         self.held.append(message)
         return ()
+
+    def _hold_exempt(self, message: Message) -> Messages:
+        """Hold what may be a crash, until it is clear that no exception follows; then it goes out as it came."""
+        self.held.append(message)
+        self._size += len(message.get("body", b""))
+        return self.release() if self._size > LARGEST[Body.TEXT] else ()
 
     def _end_without_content(self, message: Message) -> Messages:
         # RFC 9110, 15.3.5, 15.3.6 and 15.4.5: whatever body the application sends here is dropped.
@@ -211,11 +209,27 @@ class SplicingResponder(Responder):
 
     def _write(self, status: int, headers: Headers, body: bytes, *, more: bool = False) -> Messages:
         """Give the messages of a response whose body is ours, at least its beginning."""
-        start = self.held[0]
+        start = self.held[0]  # a copy: hold() made it
+        start["status"] = status
+        start["headers"] = headers
         self.held = []
         self.on_body = None
         self.spliced = True
-        return {**start, "status": status, "headers": headers}, {"type": BODY, "body": body, "more_body": more}
+        return start, {"type": BODY, "body": body, "more_body": more}
+
+    def pass_body(self, message: Message) -> Message:
+        if self.suffix and not message.get("more_body", False):
+            return self._with_suffix(message)
+        return message
+
+    def _with_suffix(self, message: Message) -> Message:
+        suffix, self.suffix = self.suffix, b""
+        return {**message, "body": b"".join((message.get("body", b""), suffix))}
+
+    def reset(self) -> None:
+        super().reset()
+        self.spliced = self._mark = False
+        self.suffix = b""
 
     def pass_other(self, message: Message) -> Messages:
         if not self.spliced:

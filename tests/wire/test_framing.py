@@ -759,7 +759,7 @@ def test_failure_that_is_declared_too_large_is_not_held(content_type: bytes):
     sent: list[Message] = []
     counts: list[int] = []
     messages = [
-        start(500, (b"content-type", content_type), length(70_000)),
+        start(502, (b"content-type", content_type), length(70_000)),
         body(b"x", more=True),
         body(b"y" * 69_999),
     ]
