@@ -12,6 +12,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route, Router
 from starlette.testclient import TestClient
+from starlette.types import ASGIApp
 
 from envelope import ConfigurationError, EnvelopeMiddleware, ErrorMap, NotFoundError, Shape, install
 from tests.wire.apps import client_of, exchange, failure, serve, strict_json, success, throw
@@ -449,3 +450,17 @@ def test_order_of_install_and_middleware_does_not_matter(install_first: bool) ->
     assert response.headers["content-encoding"] == "gzip"
     assert response.headers["access-control-allow-origin"] == "*"
     assert response.json() == success("x" * 1000)
+
+
+def test_stack_that_leaves_us_out_is_refused() -> None:
+    """An application that builds its stack without its middleware would silently go unwrapped."""
+
+    class Own(Starlette):
+        def build_middleware_stack(self) -> ASGIApp:
+            return self.router
+
+    app = Own()
+    install(app)
+
+    with pytest.raises(ConfigurationError, match="Own.build_middleware_stack"):
+        app.build_middleware_stack()

@@ -15,11 +15,12 @@ from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -677,3 +678,79 @@ def test_text_that_reads_like_a_crash_is_sent_when_nothing_is_raised() -> None:
 
     assert strict_json(done.body) == CRASH
     assert done.raised is None
+
+
+@pytest.mark.parametrize(
+    "exc", [ExceptionGroup("g", [ValueError(), KeyError()]), LookupError()], ids=["group", "mapped"]
+)
+def test_exception_after_the_response_keeps_its_type(exc: Exception) -> None:
+    """Case 52: that we have a handler for it is no reason to hide it behind a RuntimeError."""
+
+    async def task() -> None:
+        raise exc
+
+    app = Starlette(routes=[Route("/", serve(JSONResponse(1, background=BackgroundTask(task))))])
+    install(app, errors=ErrorMap({LookupError: NotFoundError}))
+
+    done = exchange(app)
+
+    assert strict_json(done.body) == success(1)
+    assert done.raised is exc
+
+
+def test_exception_after_a_converted_failure_is_raised() -> None:
+    """Case 52: also one that would have been an answer, had it come in time."""
+    late = LookupError()
+
+    async def task() -> None:
+        raise late
+
+    app = Starlette(
+        routes=[Route("/", serve(JSONResponse({"detail": "no"}, 404, background=BackgroundTask(task))))]
+    )
+    install(app, errors=ErrorMap({LookupError: NotFoundError}))
+
+    done = exchange(app)
+
+    assert strict_json(done.body) == failure(404, "no")
+    assert done.raised is late
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/json"])
+@pytest.mark.parametrize("times", [1, 1000])
+def test_traceback_of_any_length_stays_secret(content_type: str, times: int) -> None:
+    """Case 61: what a mounted application in debug mode, or one of another framework, writes about itself."""
+    trace = "Traceback (most recent call last):\n" + "  password=hunter2\n" * times
+
+    async def mounted(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-type", content_type.encode())]
+        await send({"type": "http.response.start", "status": 500, "headers": headers, "trailers": True})
+        await send({"type": "http.response.body", "body": trace.encode()[:6000], "more_body": True})
+        await send({"type": "http.response.body", "body": trace.encode()[6000:]})
+        await send({"type": "http.response.trailers", "headers": []})
+
+    app = Starlette(routes=[Mount("/sub", mounted)])
+    install(app)
+
+    assert strict_json(exchange(app, "/sub/x").body) == CRASH
+
+
+def test_crash_in_a_stack_whose_outer_layer_has_no_handler_is_sent() -> None:
+    """Case 46: an application may end its stack with a ServerErrorMiddleware of its own."""
+
+    class Own(Starlette):
+        def build_middleware_stack(self) -> ASGIApp:
+            stack: Any = super().build_middleware_stack()
+            return ServerErrorMiddleware(stack.app)
+
+    app = Own(
+        routes=[Route("/", throw(ZeroDivisionError("secret")))],
+        middleware=[Middleware(CORSMiddleware, allow_origins=["*"])],
+    )
+    install(app)
+
+    done = exchange(app, headers={"Origin": "https://x.test"})
+
+    assert strict_json(done.body) == CRASH
+    assert (b"access-control-allow-origin", b"*") in done.headers
+    assert isinstance(done.raised, ZeroDivisionError)

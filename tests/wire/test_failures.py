@@ -1112,3 +1112,38 @@ def test_failure_that_cannot_be_rendered_is_the_constant_500(caplog: pytest.LogC
     assert strict_json(done.body) == CRASH
     assert done.raised is None
     assert [record.name for record in caplog.records] == ["envelope.wire"]
+
+
+@pytest.mark.parametrize("charset", ["idna", "undefined", "klingon"])
+def test_text_in_a_charset_that_is_none_is_read_as_utf8(charset: str) -> None:
+    """Case 48: a backend's label is no reason to crash."""
+    app = Starlette(
+        routes=[Route("/", serve(Response("nicht da", 404, media_type=f"text/plain; charset={charset}")))]
+    )
+    install(app)
+
+    assert strict_json(exchange(app).body) == failure(404, "nicht da")
+
+
+def test_infinity_as_a_detail_is_a_text() -> None:
+    """Case 41: JSON has no such number."""
+    app = fastapi.FastAPI()
+    install(app)
+
+    @app.get("/")
+    async def root() -> None:
+        raise fastapi.HTTPException(409, float("inf"))
+
+    assert strict_json(exchange(app).body) == failure(409, "Infinity")
+
+
+def test_error_that_was_given_a_success_for_its_status_is_a_500() -> None:
+    """Case 59: a failure never leaves with a status that is none."""
+    error = NotFoundError()
+    error.status_code = 200
+    app = Starlette(routes=[Route("/", throw(error))])
+    install(app)
+
+    done = exchange(app)
+
+    assert (done.status, strict_json(done.body)) == (500, CRASH)

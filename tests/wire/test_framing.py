@@ -804,3 +804,55 @@ def test_requests_that_overlap_do_not_mix():
     assert {path: body_of(messages) for path, messages in sent.items()} == {
         path: enveloped(content) for path, content in met.items()
     }
+
+
+def test_concurrent_senders_keep_their_order():
+    """What another task sends while the beginning waits for the client comes after it (case 16)."""
+    sent: list[Message] = []
+
+    async def app(scope, receive, send):
+        await send(start(200, JSON))
+        await asyncio.gather(send(body(b"[1", more=True)), send(body(b",2]", more=True)))
+        await send(body())
+
+    async def slow_send(message: Message) -> None:
+        await asyncio.sleep(0)
+        sent.append(message)
+
+    asyncio.run(EnvelopeMiddleware(app)(http_scope(), unused_receive, slow_send))
+
+    assert body_of(sent) == enveloped(b"[1,2]")
+    assert_legal(sent)
+
+
+def test_message_that_the_application_uses_again_is_not_lost():
+    """One dictionary for all messages is allowed: a held start is a copy (case 16)."""
+
+    async def app(scope, receive, send):
+        message = start(200, JSON, length(3))
+        await send(message)
+        message.clear()
+        message.update(body(b"[1]"))
+        await send(message)
+
+    assert body_of(run(EnvelopeMiddleware(app))) == enveloped(b"[1]")
+
+
+def test_empty_success_that_promised_chunks_has_a_length_only():
+    """Two framings of one body are how requests are smuggled (case 1)."""
+    app = sending(start(200, (b"transfer-encoding", b"chunked")), body())
+
+    messages = run(EnvelopeMiddleware(app))
+
+    assert header(messages, b"transfer-encoding") == []
+    assert header(messages, b"content-length") == [str(len(NULL)).encode()]
+
+
+def test_length_of_five_thousand_digits_does_not_crash():
+    """A number that Python refuses to read is no length (case 1)."""
+    app = sending(start(200, JSON, (b"content-length", b"1" * 5000)), body(b"[1", more=True), body(b"]"))
+
+    messages = run(EnvelopeMiddleware(app))
+
+    assert header(messages, b"content-length") == []
+    assert body_of(messages) == enveloped(b"[1]")

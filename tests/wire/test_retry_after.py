@@ -274,3 +274,15 @@ def test_retry_after_of_a_success_is_kept() -> None:
 
     assert response.status_code == 200
     assert response.headers["retry-after"] == "0"
+
+
+def test_retry_after_of_an_impossible_date_does_not_crash() -> None:
+    """A backend's header is read with care."""
+    headers = {"retry-after": "Mon, 01 Jan 2001 00:00:00 +99999999999999"}
+    app = Starlette(routes=[Route("/", serve(JSONResponse({"detail": "busy"}, 503, headers=headers)))])
+    install(app)
+
+    done = exchange(app)
+
+    assert done.status == 503
+    assert int(dict(done.headers)[b"retry-after"]) >= 1
