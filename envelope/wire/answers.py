@@ -100,9 +100,7 @@ class Answers:
             except Exception as raised:  # noqa: BLE001 - a handler may pass on what it got, or translate by raising
                 if raised is not leaf:
                     exc = raised
-                    response = self._render(exc, scope)
-                else:
-                    response = None
+                response = self._render(exc, scope)
             if response is not None:
                 return Answer(response, None)
         return Answer(await self._answer_crash(request, exc, exchange), exc)

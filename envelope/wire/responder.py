@@ -90,7 +90,7 @@ class Responder:
             self.begun = True
             outgoing = self.begin(message)
         elif kind in INTERIM or (kind == START and message["status"] < 200):
-            await self._forward(message)
+            await self._send_beside(message)
             return
         else:
             outgoing = self.pass_other(message)
@@ -99,19 +99,21 @@ class Responder:
             await self._send_in_line(outgoing)
 
     async def _send_in_line(self, messages: Messages) -> None:
-        """Send several messages; what another task sends meanwhile comes after them."""
+        """Send messages outward; what another task sends meanwhile comes after them."""
         if self._line is not None:
             self._line.extend(messages)
             return
         self._line = line = [*messages]
         try:
             for message in line:  # it may grow
-                await self._forward(message)
+                await self._outer(message)
+        except Exception as exc:
+            self.exchange.foreign += (exc,)
+            raise
         finally:
             self._line = None
 
-    async def _forward(self, message: Message) -> None:
-        """Send a message outward, remembering what ``send`` raises."""
+    async def _send_beside(self, message: Message) -> None:
         try:
             await self._outer(message)
         except Exception as exc:

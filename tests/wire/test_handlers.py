@@ -884,3 +884,58 @@ def test_handlers_work_where_fastapi_was_never_imported(monkeypatch: pytest.Monk
     install(app)
 
     assert strict_json(exchange(app, "/nowhere").body) == failure(404, "Not Found")
+
+
+class Raising:
+    """Middleware that fails before the inner layer."""
+
+    def __init__(self, app: Any, exc: Exception) -> None:
+        self.app = app
+        self.exc = exc
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        raise self.exc
+
+
+def test_handler_that_passes_on_what_middleware_raised_leaves_it_a_crash() -> None:
+    """Case 47: a handler may look and not answer, there as well."""
+    crash = DomainError()
+
+    async def handler(request: Request, exc: Exception) -> Response:
+        raise exc
+
+    app = Starlette(middleware=[Middleware(Raising, exc=crash)], exception_handlers={DomainError: handler})
+    install(app)
+
+    done = exchange(app)
+
+    assert strict_json(done.body) == CRASH
+    assert done.raised is crash
+
+
+def test_handler_that_crashes_over_what_middleware_raised_is_what_is_raised() -> None:
+    """Case 59: the newer exception tells what is wrong now, and has the older one as its context."""
+
+    async def handler(request: Request, exc: Exception) -> Response:
+        raise KeyError("in the handler")
+
+    app = Starlette(middleware=[Middleware(Raising, exc=DomainError())], exception_handlers={DomainError: handler})
+    install(app)
+
+    done = exchange(app)
+
+    assert strict_json(done.body) == CRASH
+    assert isinstance(done.raised, KeyError)
+    assert isinstance(done.raised.__context__, DomainError)
+
+
+def test_redirect_raised_by_middleware_is_the_frameworks() -> None:
+    """Case 42: an HTTPException below 400 is no failure."""
+    app = Starlette(middleware=[Middleware(Raising, exc=HTTPException(307, headers={"location": "/login"}))])
+    install(app)
+
+    done = exchange(app)
+
+    assert done.status == 307
+    assert (b"location", b"/login") in done.headers
+    assert done.raised is None
