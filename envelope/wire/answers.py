@@ -83,6 +83,7 @@ class Answers:
         self._debug = debug
         own_framework: Any = ExceptionMiddleware(_no_app).http_exception
         self._framework_handler: AsyncHandler = framework_handler or own_framework
+        self._framework_errors = framework_errors
         self._ours: tuple[AsyncHandler | None, ...] = (None, self._handle, self._handle_group)
         #: What Starlette's ``ExceptionMiddleware`` is given.
         self.handlers: dict[Any, AsyncHandler] = own
@@ -107,11 +108,14 @@ class Answers:
 
     def have_answer(self, exc: Exception, scope: Scope) -> bool:
         """Tell whether an exception is an answer, not a crash."""
-        return self.have_own_handler(exc) or self.convention.finder.from_exception(exc, scope) is not None
+        return (
+            self._handler_for(exc) not in self._ours
+            or self.convention.finder.from_exception(exc, scope) is not None
+        )
 
-    def have_own_handler(self, exc: Exception) -> bool:
-        """Tell whether the application itself registered a handler for an exception."""
-        return self._handler_for(exc) not in self._ours
+    def would_be_hidden(self, exc: Exception) -> bool:
+        """Tell whether Starlette without us had a handler for an exception, and so would hide one that is late."""
+        return isinstance(exc, self._framework_errors) or self._handler_for(exc) not in self._ours
 
     async def report(
         self, crash: Exception, exchange: Exchange, scope: Scope, receive: Receive

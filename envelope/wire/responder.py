@@ -231,8 +231,7 @@ class Responder:
         if converted_500 and self.answers.have_answer(origin, self.scope):
             return None  # a mounted application raises after its 500 what it has answered
         await self.answers.report(exc, self.exchange, self.scope, self._receive)
-        # That we have a handler for it hides nothing; that the application has one is Starlette's affair.
-        return exc if self.answers.have_own_handler(origin) else origin
+        return exc if self.answers.would_be_hidden(origin) else origin
 
     def reset(self) -> None:
         """Forget the response that came and was not sent; an answer takes its place."""
