@@ -172,9 +172,9 @@ class _NetResponder(Responder):
             self.kept, self._way_out = _KeptResponse(self.outside), self._outer
             self._outer = self.kept.keep
         if exchange.is_final(message) or not exchange.owns(self.scope, message):
-            return (message,)
+            return [message]
         head, message = self.read(message)
-        return self.hold(message, Responder.collect) if self.is_foreign_failure(head) else (message,)
+        return self.hold(message, Responder.collect) if self.is_foreign_failure(head) else [message]
 
     def drop_kept(self) -> None:
         """Forget the answer to a crash that is not raised any more."""

@@ -8,7 +8,7 @@ server cuts the connection and the client sees that the body is incomplete (RFC 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from starlette.responses import Response
@@ -30,7 +30,7 @@ INTERIM = frozenset({"http.response.early_hint", "http.response.push", "http.res
 #: What Starlette's ServerErrorMiddleware writes without debug mode.
 _CRASH_TEXT = b"Internal Server Error"
 
-Messages = Sequence[Message]
+Messages = list[Message]
 
 
 class Responder:
@@ -45,6 +45,7 @@ class Responder:
         pending: The answer to what may be a crash, until it is clear whether an exception follows.
         replaced: What is sent is a response of ours, in the place of the application's.
         started: A message of the response was sent outward.
+        suffix: What is still to be put behind the last byte of the body.
     """
 
     # Defaults of the class: one responder is made for each request and layer, and most set few of these.
@@ -54,6 +55,7 @@ class Responder:
     pending: FailureResponse | None = None
     replaced = False
     started = False
+    suffix = b""
     _line: list[Message] | None = None
     _size = 0
 
@@ -77,15 +79,17 @@ class Responder:
         """Take a message from the application."""
         kind = message["type"]
         if kind == BODY:
+            if self.suffix and self.on_body is None and not message.get("more_body", False):
+                message = self.with_suffix(message)
             if self.on_body is None and self._line is None:
                 # On its own, without a list and a loop, because most messages of a stream are this one.
                 try:
-                    await self._outer(self.pass_body(message))
+                    await self._outer(message)
                 except Exception as exc:
                     self.exchange.foreign += (exc,)
                     raise
                 return
-            outgoing = (self.pass_body(message),) if self.on_body is None else self.on_body(self, message)
+            outgoing = [message] if self.on_body is None else self.on_body(self, message)
         elif kind == START and not self.begun and message["status"] >= 200:
             self.begun = True
             outgoing = self.begin(message)
@@ -95,17 +99,17 @@ class Responder:
         else:
             outgoing = self.pass_other(message)
         if outgoing:
-            self.started = True
             await self._send_in_line(outgoing)
 
     async def _send_in_line(self, messages: Messages) -> None:
         """Send messages outward; what another task sends meanwhile comes after them."""
+        self.started = True
         if self._line is not None:
             self._line.extend(messages)
             return
-        self._line = line = [*messages]
+        self._line = messages
         try:
-            for message in line:  # it may grow
+            for message in messages:  # it may grow
                 await self._outer(message)
         except Exception as exc:
             self.exchange.foreign += (exc,)
@@ -137,7 +141,7 @@ class Responder:
         """Keep the start message back until it is clear how the response goes on."""
         self.held.append(dict(message))  # an application may use one dictionary for all that it sends
         self.on_body = on_body
-        return ()
+        return []
 
     def release(self, *more: Message) -> Messages:
         """Give the held messages as they came, and what comes after them."""
@@ -145,14 +149,15 @@ class Responder:
         self.on_body = None
         return [*held, *more]
 
-    def pass_body(self, message: Message) -> Message:
-        """Give a body message of a response that passes."""
-        return message
+    def with_suffix(self, message: Message) -> Message:
+        """Give the last message of a spliced body."""
+        suffix, self.suffix = self.suffix, b""
+        return {**message, "body": b"".join((message.get("body", b""), suffix))}
 
     def pass_other(self, message: Message) -> Messages:
         """Pass on what is not understood, after everything that came before it."""
         if message["type"] == TRAILERS and (self.replaced or self.pending is not None):
-            return ()  # they belong to a body that is not sent
+            return []  # they belong to a body that is not sent
         return self.release(message)
 
     def is_foreign_failure(self, head: Head) -> bool:
@@ -168,7 +173,7 @@ class Responder:
         self._size += len(message.get("body", b""))
         if self._size > LARGEST[self.head.body]:
             return self._overflow(self.head)
-        return () if message.get("more_body", False) else self._convert(self.head, self._collected())
+        return [] if message.get("more_body", False) else self._convert(self.head, self._collected())
 
     def _collected(self) -> bytes:
         return b"".join(held.get("body", b"") for held in self.held)
@@ -178,11 +183,11 @@ class Responder:
             # However long it is, a failure does not say what went wrong.
             self.pending = FailureResponse(500, self.exchange.convention.writer.crash, head.headers)
             self.on_body = Responder._drop
-            return ()
+            return []
         return self.release()
 
     def _drop(self, _: Message) -> Messages:
-        return ()
+        return []
 
     def _convert(self, head: Head, body: bytes) -> Messages:
         response = convert(head, body, self.scope, self.exchange.convention)
@@ -192,7 +197,7 @@ class Responder:
         if is_crash_text(head) and (body == _CRASH_TEXT or TRACEBACK in body):
             # The exception, which follows at once, may have an answer.
             self.pending = response
-            return ()
+            return []
         return self._replace(response)
 
     def _replace(self, response: FailureResponse) -> Messages:
@@ -204,7 +209,6 @@ class Responder:
         """Send what is still held when the application has returned."""
         outgoing = self.release() if self.pending is None else self._replace(self.pending)
         if outgoing:
-            self.started = True
             await self._send_in_line(outgoing)
 
     async def fail(self, exc: Exception) -> Exception | None:
@@ -238,6 +242,7 @@ class Responder:
         self.release()
         self.head = self.pending = None
         self.begun = self.replaced = False
+        self.suffix = b""
         self._size = 0
         self.exchange.unsettle()
         self.exchange.raised = True

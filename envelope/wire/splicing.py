@@ -41,19 +41,17 @@ class SplicingResponder(Responder):
     Attributes:
         exempt: The path is exempt; the endpoint is asked when it has answered.
         spliced: The body that goes out is not the application's own.
-        suffix: What is still to be put behind the last byte of the body.
     """
 
     exempt = False
     spliced = False
-    suffix = b""
     _length = NO_LENGTH
     _mark = False  # a byte order mark came
 
     def begin(self, message: Message) -> Messages:
         exchange = self.exchange
         if (exchange.settled and exchange.is_final(message)) or not exchange.owns(self.scope, message):
-            return (message,)
+            return [message]
         if self._is_plain(message):
             return self.hold(message, SplicingResponder._splice_whole)
         head, message = self.read(message)
@@ -62,7 +60,7 @@ class SplicingResponder(Responder):
             or self.scope["method"] == "CONNECT"
             or (exchange.settled and exchange.is_settled(head))
         ):
-            return (message,)
+            return [message]
         return self.hold(message, self._plan(head))
 
     def _is_plain(self, message: Message) -> bool:
@@ -121,18 +119,18 @@ class SplicingResponder(Responder):
         if message.get("body") or not message.get("more_body", False):
             return self.release(message)
         self.held.append(message)
-        return ()
+        return []
 
     def _hold_exempt(self, message: Message) -> Messages:
         """Hold what may be a crash, until it is clear that no exception follows; then it goes out as it came."""
         self.held.append(message)
         self._size += len(message.get("body", b""))
-        return self.release() if self._size > LARGEST[Body.TEXT] else ()
+        return self.release() if self._size > LARGEST[Body.TEXT] else []
 
     def _end_without_content(self, message: Message) -> Messages:
         # RFC 9110, 15.3.5, 15.3.6 and 15.4.5: whatever body the application sends here is dropped.
         if message.get("more_body", False):
-            return ()
+            return []
         head = self._head()
         if head.status == 304:
             return self._write(head.status, head.headers, b"")
@@ -146,7 +144,7 @@ class SplicingResponder(Responder):
         assert head is not None
         if not body:
             self.held.append(message)
-            return () if message.get("more_body", False) else self._end_empty(head)
+            return [] if message.get("more_body", False) else self._end_empty(head)
         if head.body != Body.JSON:
             return self.release(message)
         if body[0] not in _JSON_BEGINNINGS:
@@ -180,7 +178,7 @@ class SplicingResponder(Responder):
             head.taken = len(UTF8_BOM)
         if more and not begun:
             self.held.append(message)  # the mark alone: the next chunk tells
-            return ()
+            return []
         return self._splice(head, begun, more=more) if text or more else self._write_null(head)
 
     def _end_empty(self, head: Head) -> Messages:
@@ -215,28 +213,18 @@ class SplicingResponder(Responder):
         self.held = []
         self.on_body = None
         self.spliced = True
-        return start, {"type": BODY, "body": body, "more_body": more}
-
-    def pass_body(self, message: Message) -> Message:
-        if self.suffix and not message.get("more_body", False):
-            return self._with_suffix(message)
-        return message
-
-    def _with_suffix(self, message: Message) -> Message:
-        suffix, self.suffix = self.suffix, b""
-        return {**message, "body": b"".join((message.get("body", b""), suffix))}
+        return [start, {"type": BODY, "body": body, "more_body": more}]
 
     def reset(self) -> None:
         super().reset()
         self.spliced = self._mark = False
-        self.suffix = b""
 
     def pass_other(self, message: Message) -> Messages:
         if not self.spliced:
             return super().pass_other(message)
         if message["type"] == TRAILERS:
             kept = [pair for pair in message.get("headers", ()) if pair[0].lower() not in DIGESTS]
-            return ({**message, "headers": kept},)
+            return [{**message, "headers": kept}]
         if message["type"] == "http.response.zerocopysend" and self.suffix and not message.get("more_body", False):
-            return ({**message, "more_body": True}, self._with_suffix({"type": BODY}))
-        return (message,)
+            return [{**message, "more_body": True}, self.with_suffix({"type": BODY})]
+        return [message]
