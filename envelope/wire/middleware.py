@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from envelope.errors.error_map import ErrorMap
 from envelope.errors.failures import EchoValues
-from envelope.wire.answers import Answers
+from envelope.wire.answers import Answers, noting_state
 from envelope.wire.bodies import Shape
 from envelope.wire.convention import Convention, SuccessStatus
 from envelope.wire.exchange import KEY, Exchange
@@ -59,6 +59,8 @@ class EnvelopeMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: C901, PLR0912 - one request
         if scope["type"] != "http":
+            if self._has_net and scope["type"] == "websocket":
+                send = noting_state(scope, send)  # our handlers answer inside
             await self.app(scope, receive, send)
             return
         outside: Exchange | None = scope.get(KEY)

@@ -7,6 +7,7 @@ from typing import Any
 import fastapi
 import pytest
 from starlette.applications import Starlette
+from starlette.endpoints import WebSocketEndpoint
 from starlette.exceptions import HTTPException, WebSocketException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
@@ -474,3 +475,39 @@ def test_handler_that_fails_for_a_websocket_raises() -> None:
     install(app)
 
     assert isinstance(_connect(app).raised, LookupError)
+
+
+@pytest.mark.parametrize("denial", [False, True])
+def test_error_after_accept_in_an_endpoint_class_closes(denial: bool) -> None:
+    """Case 38: after accept there is no response any more, whatever the server could have sent before it."""
+
+    class Endpoint(WebSocketEndpoint):
+        async def on_connect(self, websocket: WebSocket) -> None:
+            await websocket.accept()
+            raise ConflictError("busy")
+
+    app = Starlette(routes=[WebSocketRoute("/", Endpoint)])
+    install(app)
+
+    done = _connect(app, denial=denial)
+
+    assert done.types() == ["websocket.accept", "websocket.close"]
+    assert (done.sent[-1]["code"], done.sent[-1]["reason"]) == (1008, "busy")
+    assert done.raised is None
+
+
+def test_error_after_close_is_left_alone() -> None:
+    """Case 38: a websocket that the application closed is not closed again."""
+
+    async def endpoint(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.close(4001)
+        raise ConflictError("busy")
+
+    app = Starlette(routes=[WebSocketRoute("/", endpoint)])
+    install(app)
+
+    done = _connect(app)
+
+    assert done.types() == ["websocket.accept", "websocket.close"]
+    assert done.sent[-1]["code"] == 4001
