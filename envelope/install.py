@@ -70,6 +70,8 @@ def install(
 
 
 def _check_app(app: object) -> None:
+    if isinstance(app, type):
+        raise ConfigurationError(f"install() takes an application, not the class {app.__name__}; call it")
     if not isinstance(app, Starlette):
         raise ConfigurationError(
             f"install() takes a Starlette or FastAPI application, not {type(app).__name__};"
@@ -84,7 +86,9 @@ def _check_app(app: object) -> None:
 
 def _check_middleware(app: Starlette) -> None:
     if _classes(app.user_middleware, EnvelopeMiddleware):
-        raise ConfigurationError("EnvelopeMiddleware is added to the application as well; install(app) is enough")
+        raise ConfigurationError(
+            "EnvelopeMiddleware is added to the application as well; remove it, install(app) is enough"
+        )
 
 
 def _build_stack(app: Starlette, convention: Convention, build: Callable[[], ASGIApp]) -> ASGIApp:

@@ -31,7 +31,7 @@ async def _asgi(scope, receive, send) -> None:
 
 @pytest.mark.parametrize(
     "app",
-    [_asgi, Router(), None, "module:app", Starlette, EnvelopeMiddleware(_asgi)],
+    [_asgi, Router(), None, "module:app", EnvelopeMiddleware(_asgi)],
     ids=lambda app: type(app).__name__,
 )
 def test_what_is_no_starlette_application_is_refused(app: object) -> None:
@@ -464,3 +464,16 @@ def test_stack_that_leaves_us_out_is_refused() -> None:
 
     with pytest.raises(ConfigurationError, match="Own.build_middleware_stack"):
         app.build_middleware_stack()
+
+
+def test_class_in_the_place_of_an_application_is_refused() -> None:
+    """A missing pair of parentheses is named."""
+    with pytest.raises(ConfigurationError, match="the class FastAPI; call it"):
+        install(fastapi.FastAPI)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("exempt", [None, {"/x"}, ["/x?y=1"], ["/x#y"]])
+def test_paths_that_are_none_are_refused(exempt: object) -> None:
+    """The message shows how the list is written, or what a path does not have."""
+    with pytest.raises(ConfigurationError, match=r"exempt=\['/hooks/\*'\]|no query and no fragment"):
+        install(Starlette(), exempt=exempt)  # type: ignore[arg-type]

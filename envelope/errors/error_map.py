@@ -84,10 +84,12 @@ def _apply(rule: Rule, exc: BaseException) -> ApiError | None:
 
 
 def _check_exception(exception: object) -> None:
-    if not (isinstance(exception, type) and issubclass(exception, Exception)):
+    if not (isinstance(exception, type) and issubclass(exception, BaseException)):
+        raise ConfigurationError(f"ErrorMap cannot map {exception!r}: keys are exception classes")
+    if not issubclass(exception, Exception):
         raise ConfigurationError(
-            f"ErrorMap cannot map {exception!r}: keys are subclasses of Exception"
-            " (BaseException would swallow cancellation and shutdown)"
+            f"ErrorMap cannot map {exception.__qualname__}: it is not an Exception, and would swallow"
+            " cancellation and shutdown"
         )
     if any((cls.__module__, cls.__name__) in _ALREADY_ANSWERED for cls in exception.__mro__):
         raise ConfigurationError(

@@ -16,6 +16,9 @@ from starlette.types import Scope
 from envelope.errors.error_map import ErrorMap
 from envelope.errors.tree import ApiError, BadRequestError, describe_status
 
+#: What FastAPI says about a body that is no text, is nested too deeply, or holds an endless number.
+_UNPARSED = "There was an error parsing the body"
+
 EchoValues = Literal["safe", "never"]
 
 
@@ -70,6 +73,8 @@ class FailureFinder:
     def _from_http_exception(self, exc: HTTPException, scope: Scope) -> ApiError | None:
         if not 400 <= exc.status_code <= 599:
             return None
+        if exc.detail == _UNPARSED and exc.__cause__ is not None:
+            return BadRequestError(["request body could not be parsed"], error_code="invalid_input")
         return self.from_detail(int(exc.status_code), exc.detail, scope, exc.headers)
 
     def _from_problems(

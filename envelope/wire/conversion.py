@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from starlette.types import Scope
 
+from envelope.errors.tree import BadRequestError
 from envelope.wire.convention import Convention
 from envelope.wire.failure_response import RETRY_AFTER_S, FailureResponse, render_failure
 from envelope.wire.head import UTF8_BOM, Body, Head
@@ -28,7 +29,7 @@ def is_convertible(head: Head, scope: Scope) -> bool:
     limit = LARGEST.get(head.body)
     if limit is None or head.encoded:
         return False
-    if (head.length or 0) > limit and not is_crash_text(head):
+    if (head.length or 0) > limit and not (is_crash_text(head) or _may_quote_input(head)):
         return False
     return not is_preflight(scope)
 
@@ -39,6 +40,24 @@ def is_crash_text(head: Head) -> bool:
     It raises afterwards what happened, and that may have an answer.
     """
     return head.status == 500 and head.body == Body.TEXT
+
+
+def shorten(head: Head, begun: bytes, convention: Convention) -> FailureResponse | None:
+    """Say a failure that is too long to be read, if its beginning tells that it must not pass.
+
+    A traceback says what went wrong, and FastAPI's list of problems quotes the input: with a long one a
+    client could choose that its secrets come back.
+    """
+    if is_crash_text(head) and TRACEBACK in begun:
+        return FailureResponse(500, convention.writer.crash, head.headers)
+    if _may_quote_input(head) and begun.lstrip().startswith(b'{"detail":[{'):
+        failure = BadRequestError(["request is not valid"], error_code="invalid_input")
+        return render_failure(convention.writer, failure, head.headers)
+    return None
+
+
+def _may_quote_input(head: Head) -> bool:
+    return head.status == 422 and head.body == Body.JSON
 
 
 def convert(head: Head, body: bytes, scope: Scope, convention: Convention) -> FailureResponse | None:

@@ -28,6 +28,7 @@ class Exchange:
 
     Attributes:
         crash: The exception that the response answers, and that is raised after it; None for an answer.
+        kept_crash: The same, once the outer layer has kept its answer back.
         foreign: Exceptions that came out of ``send`` or ``receive``; they are nobody's to answer.
         raised: The response answers an exception; exemptions are about what endpoints return.
         reported: The application's own handler for ``Exception`` was told of the crash.
@@ -37,6 +38,7 @@ class Exchange:
 
     # Defaults of the class: one exchange is made for each request, and most set none of these.
     crash: Exception | None = None
+    kept_crash: Exception | None = None
     foreign: tuple[BaseException, ...] = ()
     raised = False
     reported = False
@@ -131,5 +133,5 @@ class Exchange:
 
     def close(self) -> None:
         """Let go of the exceptions: their tracebacks hold the scope, which holds this."""
-        self.crash = None
+        self.crash = self.kept_crash = None
         self.foreign = self.unanswered = ()

@@ -55,10 +55,7 @@ class Exemptions:
     """
 
     def __init__(self, patterns: Sequence[str] = ()) -> None:
-        if isinstance(patterns, str) or not isinstance(patterns, Sequence):
-            raise ConfigurationError(f"exempt is {patterns!r}; give a list of paths: exempt=[{str(patterns)!r}]")
-        for pattern in patterns:
-            _check_pattern(pattern)
+        _check_patterns(patterns)
         self._paths = frozenset(pattern for pattern in patterns if not pattern.endswith("*"))
         self._prefixes = tuple(pattern[:-1] for pattern in patterns if pattern.endswith("*"))
         #: Whether any path is exempt; without one nobody has to ask.
@@ -94,10 +91,21 @@ def _is_documentation(endpoint: object) -> bool:
     ).startswith("FastAPI.setup.<locals>.")
 
 
+def _check_patterns(patterns: object) -> None:
+    if isinstance(patterns, str):
+        raise ConfigurationError(f"exempt is {patterns!r}; give a list of paths: exempt=[{patterns!r}]")
+    if not isinstance(patterns, Sequence):
+        raise ConfigurationError(f"exempt is {patterns!r}; give a list of paths: exempt=['/hooks/*']")
+    for pattern in patterns:
+        _check_pattern(pattern)
+
+
 def _check_pattern(pattern: object) -> None:
     if not isinstance(pattern, str):
         raise ConfigurationError(f"exempt holds {pattern!r}; a pattern is a string such as '/oauth/token'")
     if not pattern.startswith("/"):
         raise ConfigurationError(f"exempt holds {pattern!r}; a path begins with '/': {'/' + pattern!r}")
+    if "?" in pattern or "#" in pattern:
+        raise ConfigurationError(f"exempt holds {pattern!r}; a path has no query and no fragment")
     if "*" in pattern and not (pattern.endswith("/*") and pattern.count("*") == 1):
         raise ConfigurationError(f"exempt holds {pattern!r}; '*' stands only at the end, after '/': '/hooks/*'")

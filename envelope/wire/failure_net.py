@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from envelope.errors.tree import ApiError
 from envelope.wire.answers import Answers, uncover
 from envelope.wire.convention import Convention
 from envelope.wire.conversion import is_preflight
@@ -67,12 +69,16 @@ class FailureNet:
         except Exception as exc:  # noqa: BLE001 - raised again below, unless it was an answer
             error = await self._fail(responder, exc)
             if error is not None:
+                context = error.__context__
                 try:
                     if error is exc:
                         raise
                     raise error
                 finally:
-                    del error  # this frame is in its traceback: a cycle otherwise
+                    # Not this except block, which would make a circle of the chain; nor may this frame,
+                    # which is in the traceback, hold what the traceback belongs to.
+                    error.__context__ = context
+                    del error, context
         else:
             if responder.held or responder.kept is not None:
                 await responder.finish()
@@ -101,7 +107,7 @@ class FailureNet:
     def _is_new_answer(self, responder: _NetResponder, exc: Exception) -> bool:
         """Tell whether a middleware raised an answer in the place of the crash that it got."""
         origin = uncover(exc)
-        return origin is not responder.exchange.crash and self._answers.have_answer(origin, responder.scope)
+        return origin is not responder.exchange.kept_crash and self._answers.have_answer(origin, responder.scope)
 
 
 class CrashHandler:
@@ -155,7 +161,7 @@ class _NetResponder(Responder):
 
     def take(self, message: Message) -> Awaitable[None]:
         # Not a coroutine of its own: nearly every message only passes.
-        if self.held:
+        if self.held or self.busy:
             return self.send(message)
         if message["type"] == START:
             status = message["status"]
@@ -169,6 +175,7 @@ class _NetResponder(Responder):
     def begin(self, message: Message) -> Messages:
         exchange = self.exchange
         if exchange.crash is not None:
+            exchange.kept_crash, exchange.crash = exchange.crash, None
             self.kept, self._way_out = _KeptResponse(self.outside), self._outer
             self._outer = self.kept.keep
         if exchange.is_final(message) or not exchange.owns(self.scope, message):
@@ -176,10 +183,14 @@ class _NetResponder(Responder):
         head, message = self.read(message)
         return self.hold(message, Responder.collect) if self.is_foreign_failure(head) else [message]
 
+    def is_untouchable(self, exc: Exception) -> bool:
+        # Here no middleware is left that could catch what another one raised out of receive.
+        is_answer = isinstance(exc, HTTPException | ApiError) and self.outside is None
+        return super().is_untouchable(exc) and not is_answer
+
     def drop_kept(self) -> None:
         """Forget the answer to a crash that is not raised any more."""
         self._outer, self.kept = self._way_out, None
-        self.exchange.crash = None
         self.begun = self.started = self.replaced = False
 
     async def send_kept(self) -> None:

@@ -79,12 +79,16 @@ class EnvelopeMiddleware:
         except Exception as exc:  # noqa: BLE001 - raised again below, unless it was an answer
             error = await responder.fail(exc)
             if error is not None:
+                context = error.__context__
                 try:
                     if error is exc:
                         raise
                     raise error
                 finally:
-                    del error  # this frame is in its traceback: a cycle otherwise
+                    # Not this except block, which would make a circle of the chain; nor may this frame,
+                    # which is in the traceback, hold what the traceback belongs to.
+                    error.__context__ = context
+                    del error, context
         else:
             if responder.held or responder.pending is not None:
                 await responder.finish()

@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import anyio
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from envelope.wire.answers import Answers, uncover
-from envelope.wire.conversion import LARGEST, TRACEBACK, convert, is_convertible, is_crash_text
+from envelope.wire.conversion import LARGEST, TRACEBACK, convert, is_convertible, is_crash_text, shorten
 from envelope.wire.exchange import Exchange
 from envelope.wire.failure_response import FailureResponse
 from envelope.wire.head import Head
@@ -38,6 +39,7 @@ class Responder:
 
     Attributes:
         begun: The start message came.
+        busy: Several messages are on their way outward.
         head: What it says, if that was asked.
         held: Messages that came and are not sent yet: the start message and what followed it.
         on_body: Turns a body message into what goes out; None lets it pass. A function of the class, not a
@@ -50,13 +52,14 @@ class Responder:
 
     # Defaults of the class: one responder is made for each request and layer, and most set few of these.
     begun = False
+    busy = False
     head: Head | None = None
     on_body: Callable[[Any, Message], Messages] | None = None
     pending: FailureResponse | None = None
     replaced = False
     started = False
     suffix = b""
-    _line: list[Message] | None = None
+    _gone: anyio.Event | None = None
     _size = 0
 
     def __init__(self, answers: Answers, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,7 +84,7 @@ class Responder:
         if kind == BODY:
             if self.suffix and self.on_body is None and not message.get("more_body", False):
                 message = self.with_suffix(message)
-            if self.on_body is None and self._line is None:
+            if self.on_body is None and not self.busy:
                 # On its own, without a list and a loop, because most messages of a stream are this one.
                 try:
                     await self._outer(message)
@@ -102,20 +105,22 @@ class Responder:
             await self._send_in_line(outgoing)
 
     async def _send_in_line(self, messages: Messages) -> None:
-        """Send messages outward; what another task sends meanwhile comes after them."""
-        self.started = True
-        if self._line is not None:
-            self._line.extend(messages)
-            return
-        self._line = messages
+        """Send messages outward; what another task sends meanwhile waits until they are gone."""
+        while self.busy:
+            self._gone = self._gone or anyio.Event()
+            await self._gone.wait()
+        self.busy = self.started = True
         try:
-            for message in messages:  # it may grow
+            for message in messages:
                 await self._outer(message)
         except Exception as exc:
             self.exchange.foreign += (exc,)
             raise
         finally:
-            self._line = None
+            self.busy = False
+            if self._gone is not None:
+                self._gone.set()
+                self._gone = None
 
     async def _send_beside(self, message: Message) -> None:
         try:
@@ -129,17 +134,17 @@ class Responder:
         raise NotImplementedError
 
     def read(self, message: Message) -> tuple[Head, Message]:
-        """Read a start message, and give it with a list of headers; ASGI allows an iterable that is read once."""
-        headers = message.get("headers", ())
-        if not isinstance(headers, list):
-            headers = list(headers)
-            message = {**message, "headers": headers}
+        """Read a start message, and give it with a list of headers of its own.
+
+        ASGI allows an iterable that can be read once, and an application may change a list that it sent.
+        """
+        headers = list(message.get("headers", ()))
         self.head = Head(message["status"], headers)
-        return self.head, message
+        return self.head, {**message, "headers": headers}
 
     def hold(self, message: Message, on_body: Callable[[Any, Message], Messages]) -> Messages:
         """Keep the start message back until it is clear how the response goes on."""
-        self.held.append(dict(message))  # an application may use one dictionary for all that it sends
+        self.held.append(message)
         self.on_body = on_body
         return []
 
@@ -179,12 +184,11 @@ class Responder:
         return b"".join(held.get("body", b"") for held in self.held)
 
     def _overflow(self, head: Head) -> Messages:
-        if is_crash_text(head) and TRACEBACK in self._collected():
-            # However long it is, a failure does not say what went wrong.
-            self.pending = FailureResponse(500, self.exchange.convention.writer.crash, head.headers)
-            self.on_body = Responder._drop
-            return []
-        return self.release()
+        self.pending = shorten(head, self._collected(), self.exchange.convention)
+        if self.pending is None:
+            return self.release()
+        self.on_body = Responder._drop
+        return []
 
     def _drop(self, _: Message) -> Messages:
         return []
@@ -219,7 +223,7 @@ class Responder:
             that came too late to be answered. None if it was an answer.
         """
         origin = uncover(exc)
-        if self.exchange.is_foreign(origin):
+        if self.is_untouchable(origin):
             return origin
         if self.started:
             return await self._fail_late(exc, origin)
@@ -230,12 +234,18 @@ class Responder:
             await self.send_answer(answer.response)
         return answer.crash
 
+    def is_untouchable(self, exc: Exception) -> bool:
+        """Tell whether an exception is nobody's to answer."""
+        return self.exchange.is_foreign(exc)
+
     async def _fail_late(self, exc: Exception, origin: Exception) -> Exception | None:
         converted_500 = self.replaced and self.head is not None and self.head.status == 500
         if converted_500 and self.answers.have_answer(origin, self.scope):
             return None  # a mounted application raises after its 500 what it has answered
-        await self.answers.report(exc, self.exchange, self.scope, self._receive)
-        return exc if self.answers.would_be_hidden(origin) else origin
+        # That we have a handler for it hides nothing; that Starlette, or the application, has one does.
+        error = exc if self.answers.would_be_hidden(origin) else origin
+        await self.answers.report(error, self.exchange, self.scope, self._receive)
+        return error
 
     def reset(self) -> None:
         """Forget the response that came and was not sent; an answer takes its place."""

@@ -53,6 +53,7 @@ class SplicingResponder(Responder):
         if (exchange.settled and exchange.is_final(message)) or not exchange.owns(self.scope, message):
             return [message]
         if self._is_plain(message):
+            message = {**message, "headers": message["headers"].copy()}
             return self.hold(message, SplicingResponder._splice_whole)
         head, message = self.read(message)
         if (
@@ -91,7 +92,7 @@ class SplicingResponder(Responder):
         writer = convention.writer
         body = b"".join((writer.prefix, body, writer.suffix))
         start = self.held[0]
-        headers = start["headers"].copy()
+        headers = start["headers"]
         if self._length is not NO_LENGTH:
             # The length that was declared may be stale; the body is here whole.
             headers[headers.index(self._length)] = (b"content-length", b"%d" % len(body))
@@ -207,7 +208,7 @@ class SplicingResponder(Responder):
 
     def _write(self, status: int, headers: Headers, body: bytes, *, more: bool = False) -> Messages:
         """Give the messages of a response whose body is ours, at least its beginning."""
-        start = self.held[0]  # a copy: hold() made it
+        start = self.held[0]  # a copy: begin() made it
         start["status"] = status
         start["headers"] = headers
         self.held = []

@@ -1147,3 +1147,19 @@ def test_error_that_was_given_a_success_for_its_status_is_a_500() -> None:
     done = exchange(app)
 
     assert (done.status, strict_json(done.body)) == (500, CRASH)
+
+
+@pytest.mark.parametrize("body", [b'{"a":' + b"9" * 5000 + b"}", b"[" * 100_000, b"\xff\xfeabc"])
+def test_body_that_fastapi_cannot_parse_is_invalid_input(body: bytes) -> None:
+    """Case 43: whatever is wrong with a body, the client gets a list of problems."""
+    app = fastapi.FastAPI()
+    install(app)
+
+    @app.post("/")
+    async def root(body: dict[str, int]) -> None: ...
+
+    response = client_of(app).post("/", content=body, headers={"content-type": "application/json"})
+
+    assert response.json() == failure(
+        400, {"error_code": "invalid_input", "message": ["request body could not be parsed"]}
+    )

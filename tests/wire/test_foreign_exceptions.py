@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import fastapi
 import pytest
@@ -14,7 +15,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Mount, Route
 
 from envelope import ConflictError, EnvelopeMiddleware, ErrorMap, NotFoundError, install
-from tests.wire.apps import CRASH, exchange, serve, strict_json, throw
+from tests.wire.apps import CRASH, client_of, exchange, failure, serve, strict_json, throw
 
 FOREIGN = [
     OSError("connection reset"),
@@ -371,3 +372,30 @@ def test_cancellation_out_of_send_is_never_caught() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         exchange(app, send_error=asyncio.CancelledError())
+
+
+def test_answer_that_middleware_raises_out_of_receive_is_an_answer() -> None:
+    """Case 55: a body limit of one's own; no middleware is left outside that could answer it."""
+
+    class Limit:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            async def limited() -> Any:
+                message = await receive()
+                if len(message.get("body", b"")) > 10:
+                    raise HTTPException(413, "too big")
+                return message
+
+            await self.app(scope, limited, send)
+
+    async def endpoint(request: Request) -> Response:
+        return JSONResponse(len(await request.body()))
+
+    app = Starlette(routes=[Route("/", endpoint, methods=["POST"])], middleware=[Middleware(Limit)])
+    install(app)
+
+    response = client_of(app).post("/", content=b"x" * 20)
+
+    assert response.json() == failure(413, "too big")

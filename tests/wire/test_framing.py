@@ -856,3 +856,42 @@ def test_length_of_five_thousand_digits_does_not_crash():
 
     assert header(messages, b"content-length") == []
     assert body_of(messages) == enveloped(b"[1]")
+
+
+def test_cancelled_sender_does_not_lose_what_another_one_sends():
+    """A task that waited for the first one sends its own message when that one is gone (case 56)."""
+    sent: list[Message] = []
+
+    async def app(scope, receive, send):
+        await send(start(200, (b"content-type", b"text/csv")))
+        first = asyncio.create_task(send(body(b"a", more=True)))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(send(body(b"b")))
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.wait([first, second])
+
+    async def slow_send(message: Message) -> None:
+        sent.append(message)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    asyncio.run(EnvelopeMiddleware(app)(http_scope(), unused_receive, slow_send))
+
+    assert sent[-1] == body(b"b")
+
+
+def test_header_list_that_the_application_changes_later_is_its_own():
+    """What was sent is what was meant, also while the start is held (case 31)."""
+
+    async def app(scope, receive, send):
+        message = start(200, JSON, length(3))
+        await send(message)
+        message["headers"].clear()
+        await send(body(b"[1]"))
+
+    messages = run(EnvelopeMiddleware(app))
+
+    assert body_of(messages) == enveloped(b"[1]")
+    assert header(messages, b"content-length") == [str(3 + ADDED).encode()]

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import fastapi
 import pytest
+from pydantic import BaseModel, Field
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
@@ -698,3 +699,25 @@ def test_custom_route_class_and_response_class_are_left_alone() -> None:
 
     assert response.content == b'{"status":"success","content":  [1]\n}'
     assert response.headers["x-stamp"] == "1"
+
+
+def test_list_of_problems_of_any_length_does_not_quote_the_input() -> None:
+    """Cases 69 and 76: a client cannot make its own secret come back by sending more."""
+
+    class Login(BaseModel):
+        password: str = Field(max_length=5)
+
+    inner = fastapi.FastAPI()
+
+    @inner.post("/login")
+    async def login(credentials: Login) -> None: ...
+
+    app = fastapi.FastAPI()
+    install(app)
+    app.mount("/sub", inner)
+
+    response = client_of(app).post("/sub/login", json={"password": "hunter2" + "x" * 100_000})
+
+    assert response.status_code == 400
+    assert "hunter2" not in response.text
+    assert response.json()["message"] == {"error_code": "invalid_input", "message": ["request is not valid"]}

@@ -322,3 +322,42 @@ def test_second_request_is_not_affected_by_a_broken_stream() -> None:
     done = exchange(app)
 
     assert done.body == b'{"status":"success","content":[1]}'
+
+
+def _chain(exc: BaseException) -> list[BaseException]:
+    """Walk causes and contexts as a log formatter without a memory would, but stop at a circle."""
+    seen: list[BaseException] = []
+    todo: list[BaseException | None] = [exc]
+    while todo:
+        each = todo.pop()
+        if each is not None:
+            assert all(each is not known for known in seen), "a circle"
+            seen.append(each)
+            todo += [each.__cause__] if each.__cause__ is not None else [each.__context__]
+    return seen
+
+
+@pytest.mark.parametrize("late", [ConflictError("late"), fastapi.HTTPException(409), LookupError()], ids=repr)
+def test_exception_that_comes_too_late_has_a_chain_without_circles(late: Exception) -> None:
+    """Case 50: log formatters walk from an exception to its cause and context, and must come to an end."""
+    told: list[Exception] = []
+
+    async def handler(request: Request, exc: Exception) -> Response:
+        told.append(exc)
+        return JSONResponse({}, 500)
+
+    async def endpoint(request: Request) -> Response:
+        async def parts() -> AsyncIterator[bytes]:
+            yield b"[1"
+            raise late
+
+        return StreamingResponse(parts(), media_type="application/json")
+
+    app = Starlette(routes=[Route("/", endpoint)], exception_handlers={Exception: handler})
+    install(app, errors=ErrorMap({LookupError: NotFoundError}))
+
+    done = exchange(app)
+
+    assert done.raised is not None
+    assert _chain(done.raised)
+    assert told == [done.raised]

@@ -139,7 +139,7 @@ def _tag(problem: Problem) -> str:
 
 def _json_error(problem: Problem) -> str:
     # What follows a colon quotes the document.
-    return _schema_text(str(problem.context.get("error")).partition(":")[0])
+    return _schema_text(str(problem.context.get("error")).partition(": ")[0].removesuffix(" at"))
 
 
 def _position(problem: Problem) -> str:

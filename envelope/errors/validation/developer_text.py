@@ -6,15 +6,18 @@ validator that changes a secret before it quotes it (all but its case) cannot be
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from envelope.errors.validation.json_schema import Node, is_secret, members
+from envelope.errors.validation.json_schema import Node, everything, is_secret, members
 from envelope.errors.validation.problem import Problem, Submission
 from envelope.errors.validation.redaction import is_secret_name, shorten
 
 _PREFIXES: Final = ("Value error, ", "Assertion failed, ")
 _MAX_CHARS: Final = 200
+# A longer text quotes the input, and searching it for many secrets takes long.
+_MAX_SEARCHED: Final = 2_000
 
 
 def developer_text(problem: Problem) -> str:
@@ -37,6 +40,8 @@ def _searched_text(problem: Problem) -> str:
     if problem.place.is_secret or not problem.may_quote:
         return ""
     text = developer_text(problem)
+    if len(text) > _MAX_SEARCHED:
+        return ""
     return "" if quotes_secret(text, problem) else shorten(text, _MAX_CHARS)
 
 
@@ -49,13 +54,20 @@ def quotes_secret(text: str, problem: Problem) -> bool:
     """Says whether a text contains a secret of the refused value or of the body."""
     lowered = text.casefold()
     try:
-        return any(secret in lowered for secret in _secrets(problem))
-    except _TooManyMembersError:
+        return any(_contains(lowered, secret, problem.submission) for secret in _secrets(problem))
+    except _TooMuchToSearchError:
         return True
 
 
-class _TooManyMembersError(Exception):
-    """The request has more members than are searched for secrets."""
+def _contains(text: str, secret: str, submission: Submission) -> bool:
+    submission.searches_left -= 1
+    if submission.searches_left < 0:
+        raise _TooMuchToSearchError
+    return secret in text
+
+
+class _TooMuchToSearchError(Exception):
+    """The request has more members, or more texts and secrets, than are compared."""
 
 
 def _secrets(problem: Problem) -> Iterator[str]:
@@ -73,12 +85,23 @@ def _secret_leaves(value: object, nodes: Iterable[Node], submission: Submission)
         value, known, secret = stack.pop()
         submission.members_left -= 1
         if submission.members_left < 0:
-            raise _TooManyMembersError
+            raise _TooMuchToSearchError
         secret = secret or is_secret(known)
         if isinstance(value, (dict, list, tuple)):
             stack += [(part, members(known, key), secret or _is_secret_key(key)) for key, part in _items(value)]
         elif secret:
             yield from _spellings(value)
+        elif type(value) is str and any("contentSchema" in node.keywords for node in everything(known)):
+            stack.append((_parsed(value), known, secret))
+
+
+def _parsed(text: str) -> object:
+    """The document in a `Json[...]` field. What is no document is a secret as a whole: it may be part of one."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return {"secret": text}
+    return document if isinstance(document, (dict, list)) else {"secret": document}
 
 
 def _items(value: Any) -> Iterable[tuple[Any, Any]]:
@@ -91,6 +114,6 @@ def _is_secret_key(key: object) -> bool:
 
 def _spellings(value: object) -> Iterator[str]:
     """A secret as a text would contain it, for comparison without regard to case."""
-    for text in (str(value), repr(value)[1:-1]):
+    for text in (str(value), repr(value)[1:-1], json.dumps(value, default=str)[1:-1]):
         if text.strip():
             yield text.strip().casefold()

@@ -18,12 +18,14 @@ _NO_CONTEXT: Final[Mapping[str, Any]] = {}
 _JUNK: Final = "?"
 # A client decides how large its body is; beyond this many members nobody looks for secrets.
 _MAX_MEMBERS: Final = 2_000
+# How often a validator's text is compared with a secret: some milliseconds.
+_MAX_SEARCHES: Final = 20_000
 
 
 class Submission:
     """What one request sent and what is declared about it, shared by its problems."""
 
-    __slots__ = ("body", "may_quote", "members_left", "schema", "secrets")
+    __slots__ = ("body", "may_quote", "members_left", "schema", "searches_left", "secrets")
 
     def __init__(self, schema: RequestSchema | None, body: object, *, may_quote: bool = True) -> None:
         """Keeps what is known of the request.
@@ -38,6 +40,7 @@ class Submission:
         self.body = body
         self.secrets: list[str] | None = None  # of the body, once somebody asked for them
         self.members_left = _MAX_MEMBERS
+        self.searches_left = _MAX_SEARCHES
 
     def place(self, loc: Loc) -> Place:
         """Finds what is declared at a place."""

@@ -29,11 +29,19 @@ _SECRET_WORDS: Final = frozenset(
     for word in (
         *("pass", "password", "passwd", "passphrase", "secret", "token", "apikey", "auth", "authorization"),
         *("cookie", "credential", "private", "otp", "pin", "cvv", "cvc", "card", "iban", "ssn", "session"),
-        *("jwt", "signature"),
+        *("jwt", "signature", "pwd", "pw", "passcode", "bearer", "csrf", "xsrf", "sid", "totp", "mfa", "dsn"),
     )
 )
 # Long enough to mean the same thing inside a longer word ("newpassword").
-_SECRET_PARTS: Final = re.compile("password|passwd|passphrase|apikey", re.IGNORECASE)
+_SECRET_PARTS: Final = re.compile(
+    "password|passwd|passphrase|passcode|secret|apikey|privatekey|sess(ion)?id|creditcard|cardnumber|pincode|otpcode"
+    "|(access|auth|refresh|id|bearer|csrf|xsrf|jwt|api)token",
+    re.IGNORECASE,
+)
+# Words that are harmless alone, and what makes a key of them: "api_key", "Subscription-Key".
+_KEYS: Final = frozenset(
+    word.removesuffix("s") for word in ("api", "access", "signing", "encryption", "subscription", "function")
+)
 
 
 @lru_cache(maxsize=2048)
@@ -47,7 +55,9 @@ def is_secret_name(name: str) -> bool:
     if len(name) > _MAX_NAME_CHARS or _SECRET_PARTS.search(name):
         return True
     words = [word.lower().removesuffix("s") for word in _WORD.findall(name)]
-    return not _SECRET_WORDS.isdisjoint(words) or ("api", "key") in pairwise(words)
+    return not _SECRET_WORDS.isdisjoint(words) or any(
+        first in _KEYS and second == "key" for first, second in pairwise(words)
+    )
 
 
 def shorten(text: str, limit: int = MAX_VALUE_CHARS) -> str:

@@ -70,7 +70,7 @@ class RequestSchema:
 
     def _find(self, loc: Loc) -> Place:
         place = locate(self._declared(str(loc[0])), loc[1:]) if loc else UNKNOWN
-        named = any(isinstance(part, str) and is_secret_name(part) for part in loc[1:])
+        named = loc[:1] == ("cookie",) or any(isinstance(part, str) and is_secret_name(part) for part in loc[1:])
         union_at = None if place.union_at is None else place.union_at + 1
         secret = place.is_secret or named
         return Place(place.nodes, secret, loc[:1] + place.path, union_at, secret or holds_secrets(place.nodes))
@@ -92,7 +92,7 @@ class RequestSchema:
         for field in (field for place, field in self._parameters if place == where):
             schema = _schema(field)
             if schema is not None:
-                yield schema if _is_model(schema) else _named(schema, _spellings(field))
+                yield schema if _is_model(schema) else _named(schema, list(_spellings(field)))
 
 
 def request_schema(scope: MutableMapping[str, Any]) -> RequestSchema | None:
@@ -169,8 +169,11 @@ def _is_model(schema: Node) -> bool:
     return any("properties" in node.keywords for node in opened([schema]))
 
 
-def _named(schema: Node, names: Iterable[str]) -> Node:
-    return schema.beside({"type": "object", "properties": dict.fromkeys(names, schema.keywords)})
+def _named(schema: Node, names: list[str]) -> Node:
+    keywords = schema.keywords
+    if any(map(is_secret_name, names)):
+        keywords = {**keywords, "writeOnly": True}  # an alias does not make it less of a secret
+    return schema.beside({"type": "object", "properties": dict.fromkeys(names, keywords)})
 
 
 def _spellings(field: Any) -> Iterator[str]:

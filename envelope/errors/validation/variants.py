@@ -7,11 +7,13 @@ from typing import Final
 
 from envelope.errors.validation.developer_text import is_upload_text, shown_text
 from envelope.errors.validation.problem import Problem
-from envelope.errors.validation.wording import WORDING
+from envelope.errors.validation.wording import NOT_JSON_MEDIA, WORDING
 
 
 def row_for(problem: Problem) -> str | None:
     """Gives the sentence for a problem; None if its type has no row."""
+    if problem.loc == ("body",) and type(problem.input) is bytes and problem.kind.endswith("_type"):
+        return NOT_JSON_MEDIA  # FastAPI does not parse a body of another Content-Type
     choose = _VARIANTS.get(problem.kind)
     suffix = choose(problem) if choose is not None else ""
     return WORDING.get(problem.kind + suffix)

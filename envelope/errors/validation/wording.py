@@ -29,7 +29,7 @@ _TOO_LONG: Final = "{value} is too long"
 _EMPTY: Final = "{value} should be non-empty"
 _NOT_EMPTY: Final = "{value} is expected to be empty"
 _TUPLE_TOO_SHORT: Final = "value of type array is too short"
-_NOT_JSON_MEDIA: Final = "request body is not application/json"
+NOT_JSON_MEDIA: Final = "request body is not application/json"
 _UNEXPECTED: Final = "Additional properties are not allowed"
 _TOO_DEEP: Final = "value is nested too deeply"
 _PAST: Final = "{value} should be in the past"
@@ -69,7 +69,7 @@ _CORE: Final[dict[str, str]] = {
     "default_factory_not_called": OPAQUE,
     # types
     **dict.fromkeys(_OBJECT_TYPES, _NOT_OBJECT),
-    **{f"{kind}:body": _NOT_JSON_MEDIA for kind in _OBJECT_TYPES},
+    **{f"{kind}:body": NOT_JSON_MEDIA for kind in _OBJECT_TYPES},
     "named_tuple_type": _NOT_ARRAY,
     "iterable_type": _NOT_ARRAY,
     "list_type": _NOT_ARRAY,
@@ -162,7 +162,7 @@ _CORE: Final[dict[str, str]] = {
     # the developers' own validators
     "value_error": "{text}",
     "value_error:email": "{value} is not a 'email'",
-    "value_error:upload": "{value} is not a file",
+    "value_error:upload": "value is not a file",
     "value_error:hidden": NOT_VALID,
     "assertion_error": "{text}",
     "assertion_error:hidden": NOT_VALID,

@@ -164,7 +164,7 @@ def test_forms_and_files_are_found() -> None:
         pass
 
     response = worded(app).post("/", data={"age": "17", "photo": "x"})
-    assert response.json() == ["17 is less than the minimum of 18", "'x' is not a file"]
+    assert response.json() == ["17 is less than the minimum of 18", "value is not a file"]
 
 
 def test_form_model_is_found() -> None:

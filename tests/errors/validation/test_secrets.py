@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import pytest
-from fastapi import Depends, FastAPI, Form, Header, Query
+from fastapi import Cookie, Depends, FastAPI, Form, Header, Query
 from fastapi.security import OAuth2PasswordRequestForm
 from pydantic import (
     BaseModel,
@@ -13,6 +13,7 @@ from pydantic import (
     Discriminator,
     Field,
     HttpUrl,
+    Json,
     Secret,
     SecretBytes,
     SecretStr,
@@ -349,3 +350,94 @@ def test_name_is_secret(name: str) -> None:
 def test_name_is_not_secret(name: str) -> None:
     """Words that only contain one."""
     assert not is_secret_name(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["accesstoken", "clientsecret", "SECRETKEY", "X-CSRFToken", "X-Access-Key", "Ocp-Apim-Subscription-Key"]
+    + ["passcode", "pwd", "bearer", "sessionid", "creditcard", "totp", "signing_key", "PHPSESSID"],
+)
+def test_name_of_credentials_in_use_sounds_like_a_secret(name: str) -> None:
+    """Names that frameworks, gateways and people give to credentials."""
+    assert is_secret_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["public_key", "sort_key", "keyboard", "tokenizer", "secretary_id", "inside", "pinned"]
+)
+def test_name_that_only_looks_like_one_may_be_quoted(name: str) -> None:
+    """A service without quoted values is hard to use; what is harmless stays readable."""
+    assert is_secret_name(name) is (name == "secretary_id")  # "secret" inside a word is not worth the risk
+
+
+def test_cookie_of_any_name_is_starred() -> None:
+    """Nobody can tell a session's cookie from another by its name."""
+    app = FastAPI()
+
+    @app.get("/")
+    async def root(theme: Annotated[int, Cookie()]) -> None: ...
+
+    assert worded(app).get("/", headers={"cookie": f"theme={PLANTED}"}).json() == [
+        f"{STARS} is not of type 'integer'"
+    ]
+
+
+def test_alias_does_not_hide_a_secret_name() -> None:
+    """Whether a parameter or a field: its own name counts as well as the one on the wire."""
+    app = FastAPI()
+
+    class Item(BaseModel):
+        password: int = Field(validation_alias="x")
+
+    @app.get("/")
+    async def root(api_key: Annotated[int, Query(alias="k")]) -> None: ...
+
+    stars = [f"{STARS} is not of type 'integer'"]
+    assert worded(app).get(f"/?k={PLANTED}").json() == stars
+    assert post(Item, {"x": PLANTED}) == stars
+
+
+def test_secret_key_of_a_dictionary_is_starred() -> None:
+    """JSON Schema has no type for keys, but our schema knows."""
+    assert post(dict[Secret[int], int], {PLANTED: 1}) == [f"{STARS} is not of type 'integer'"]
+
+
+@pytest.mark.parametrize("value", ['{"v":"hunter2"}', '{"v":"hunter2"'], ids=["document", "broken"])
+def test_secret_in_embedded_json_is_found_in_a_validators_text(value: str) -> None:
+    """A Json[...] field is read once more before its validators' words are shown."""
+
+    class Inner(BaseModel):
+        v: SecretStr
+
+    class Item(BaseModel):
+        js: Json[Inner]
+
+        @model_validator(mode="before")
+        @classmethod
+        def refuse(cls, values: Any) -> Any:
+            raise ValueError(f"refused {values['js']}")
+
+    assert PLANTED not in " ".join(post(Item, {"js": value}))
+
+
+def test_text_that_quotes_a_long_input_is_withheld_at_once() -> None:
+    """Comparing many secrets with many long texts would take seconds that a client can ask for."""
+
+    class Item(BaseModel):
+        n: str
+
+        @field_validator("n")
+        @classmethod
+        def refuse(cls, value: str) -> str:
+            raise ValueError("no colour: " + value)
+
+    class Items(BaseModel):
+        password: list[str]
+        ns: list[Item]
+
+    long = post(Items, {"password": [f"p{n}" for n in range(1500)], "ns": [{"n": "ab" * 10_000}] * 60})
+    many = post(Items, {"password": [f"p{n}" for n in range(1500)], "ns": [{"n": "short"}] * 60})
+
+    assert long[0].endswith("ababab' is not valid")
+    assert many[0] == "no colour: short"
+    assert many[49] == "'short' is not valid"
