@@ -152,7 +152,7 @@ def main() -> None:
     url = f"http://127.0.0.1:{port}/entities"
     print("Try, in another terminal:")
     ada = '{"email": "ada@example.com", "name": "Ada", "date_of_birth": "1815-12-10"}'
-    print(f"  curl -i {url} --json '{ada}'")
+    print(f"  curl -i {url} -H 'content-type: application/json' -d '{ada}'")
     print(f"  curl -i {url}")
     print(f"  curl -i {url}/1", flush=True)
     with tempfile.TemporaryDirectory() as folder:

@@ -99,7 +99,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000)
     port = parser.parse_args().port
     print("Try, in another terminal:")
-    print(f"""  curl -i http://127.0.0.1:{port}/entities --json '{{"name": "Ada"}}'""")
+    print(
+        f"""  curl -i http://127.0.0.1:{port}/entities -H 'content-type: application/json' -d '{{"name": "Ada"}}'"""
+    )
     print(f"  curl -i http://127.0.0.1:{port}/entities/1")
     print(f"  curl -i http://127.0.0.1:{port}/entities/2", flush=True)
     with tempfile.TemporaryDirectory() as folder:

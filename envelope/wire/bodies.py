@@ -57,7 +57,7 @@ class Failure(BaseModel):
 class Shape:
     """The key names and the two words, for near relatives of the convention.
 
-    JSend, for example, is ``Shape(content="data", failure="error")``.
+    JSend's success and error, for example, are ``Shape(content="data", failure="error")``.
 
     Raises:
         ConfigurationError: A name is empty or not a string, or two keys of one body are the same.

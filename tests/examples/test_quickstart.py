@@ -15,8 +15,8 @@ def test_quickstart_prints_curl_lines_that_work(start_example: Start) -> None:
     lines = [shlex.split(line) for line in printed if line.strip().startswith("curl ")]
 
     responses = [
-        client.post(line[2], content=line[4], headers={"content-type": "application/json"})
-        if "--json" in line
+        client.post(line[2], content=line[6], headers={"content-type": "application/json"})
+        if "-d" in line
         else client.get(line[2])
         for line in lines
     ]
