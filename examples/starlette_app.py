@@ -98,12 +98,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Serve the Starlette example on 127.0.0.1.")
     parser.add_argument("--port", type=int, default=8000)
     port = parser.parse_args().port
+    url = f"http://127.0.0.1:{port}/entities"
+    ada = '{"name": "Ada"}'
     print("Try, in another terminal:")
-    print(
-        f"""  curl -i http://127.0.0.1:{port}/entities -H 'content-type: application/json' -d '{{"name": "Ada"}}'"""
-    )
-    print(f"  curl -i http://127.0.0.1:{port}/entities/1")
-    print(f"  curl -i http://127.0.0.1:{port}/entities/2", flush=True)
+    print(f"  curl -i {url} -H 'content-type: application/json' -d '{ada}'")
+    print(f"  curl -i {url}/1")
+    print(f"  curl -i {url}/2", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         uvicorn.run(create_app(Path(folder) / "entities.db"), host="127.0.0.1", port=port)
 
