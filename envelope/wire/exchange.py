@@ -46,7 +46,6 @@ class Exchange:
     unanswered: tuple[BaseException, ...] = ()
     _final_headers: object = _NONE
     _inner_start: Message | None = None
-    _inside = 0
     _used = False
 
     def __init__(self, convention: Convention) -> None:
@@ -64,10 +63,10 @@ class Exchange:
     def owns(self, scope: Scope, start: Message) -> bool:
         """Tell whether a response is this installation's to shape.
 
-        It is not while a mounted application, installed itself, is at work in the same scope or sends in
-        a copy of it; nor afterwards, if a middleware kept back the very message that it sent.
+        It is not while a mounted application, installed itself, is at work in the same scope; nor if this is
+        the very head that one sent, in a copy of the scope or kept back by a middleware.
         """
-        if self._inside or scope.get(KEY) is not self:
+        if scope.get(KEY) is not self:
             return False
         inner = self._inner_start
         return inner is None or (start is not inner and start.get("headers") is not inner.get("headers"))
@@ -78,11 +77,7 @@ class Exchange:
         async def send_from_inside(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self._inner_start = message
-            self._inside += 1
-            try:
-                await send(message)
-            finally:
-                self._inside -= 1
+            await send(message)
 
         return send_from_inside
 

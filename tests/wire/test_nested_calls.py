@@ -131,3 +131,28 @@ def test_crash_after_a_mount_answered_keeps_handler_and_cors() -> None:
     assert strict_json(done.body) == failure(500, "own words")
     assert (b"access-control-allow-origin", b"*") in done.headers
     assert isinstance(done.raised, ZeroDivisionError)
+
+
+def test_answer_sent_while_an_inner_call_sends_is_wrapped() -> None:
+    """Case 40: shadow traffic whose own send waits for a slow reader says nothing about this answer."""
+
+    async def endpoint(request: Request) -> Response:
+        sending, read = asyncio.Event(), asyncio.Event()
+
+        async def slow_reader(message: Message) -> None:
+            sending.set()
+            await read.wait()
+
+        inner = installed(Route("/", serve(JSONResponse("shadow"))))
+        task = asyncio.create_task(inner({**request.scope, "path": "/"}, request.receive, slow_reader))
+        await sending.wait()
+
+        class Last(JSONResponse):
+            async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+                await super().__call__(scope, receive, send)
+                read.set()
+                await task
+
+        return Last({"a": 1})
+
+    assert strict_json(exchange(installed(Route("/", endpoint))).body) == success({"a": 1})
