@@ -93,26 +93,19 @@ class Responder:
                     raise
                 return
             outgoing = [message] if self.on_body is None else self.on_body(self, message)
-        elif kind == START and not self.begun and message["status"] >= 200:
-            self.begun = True
-            outgoing = self.begin(message)
-        elif kind in INTERIM or (kind == START and message["status"] < 200):
-            await self._send_beside(message)
-            return
+            self.started = self.started or bool(outgoing)
         else:
-            outgoing = self.pass_other(message)
-        if outgoing:
-            await self._send_in_line(outgoing)
-
-    async def _send_in_line(self, messages: Messages) -> None:
-        """Send messages outward; what another task sends meanwhile waits until they are gone."""
+            outgoing = self._take_other(kind, message)
+        if not outgoing:
+            return
         while self.busy:
+            # What another task sends meanwhile comes after what is on its way.
             self._gone = self._gone or anyio.Event()
             await self._gone.wait()
-        self.busy = self.started = True
+        self.busy = True
         try:
-            for message in messages:
-                await self._outer(message)
+            for each in outgoing:
+                await self._outer(each)
         except Exception as exc:
             self.exchange.foreign += (exc,)
             raise
@@ -122,12 +115,16 @@ class Responder:
                 self._gone.set()
                 self._gone = None
 
-    async def _send_beside(self, message: Message) -> None:
-        try:
-            await self._outer(message)
-        except Exception as exc:
-            self.exchange.foreign += (exc,)
-            raise
+    def _take_other(self, kind: str, message: Message) -> Messages:
+        if kind == START and not self.begun and message["status"] >= 200:
+            self.begun = True
+            outgoing = self.begin(message)
+        elif kind in INTERIM or (kind == START and message["status"] < 200):
+            return [message]  # beside the response, which has not started
+        else:
+            outgoing = self.pass_other(message)
+        self.started = self.started or bool(outgoing)
+        return outgoing
 
     def begin(self, message: Message) -> Messages:
         """Decide what happens to a response; give the start message if it is not held."""
@@ -211,9 +208,11 @@ class Responder:
 
     async def finish(self) -> None:
         """Send what is still held when the application has returned."""
-        outgoing = self.release() if self.pending is None else self._replace(self.pending)
-        if outgoing:
-            await self._send_in_line(outgoing)
+        self.on_body = Responder._flush
+        await self.send({"type": BODY})
+
+    def _flush(self, _: Message) -> Messages:
+        return self.release() if self.pending is None else self._replace(self.pending)
 
     async def fail(self, exc: Exception) -> Exception | None:
         """Answer an exception of the application.
