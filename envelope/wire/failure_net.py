@@ -93,14 +93,13 @@ class FailureNet:
             return None  # nobody is there to read an answer, nor the framework's
         if responder.kept is not None and self._is_new_answer(responder, exc):
             responder.drop_kept()
+        error: Exception | None = exc
         if responder.kept is None:
             responder.around = self._around
             error = await responder.fail(exc)
-        else:
-            error = exc
-        if responder.kept is None or error is None or self._sends_crashes:
+        if self._sends_crashes:
             await responder.send_kept()
-        else:
+        elif responder.kept is not None:
             responder.scope[_KEPT] = responder.kept
         return error
 

@@ -141,8 +141,7 @@ class SplicingResponder(Responder):
 
     def _splice_first(self, message: Message) -> Messages:
         body = message.get("body", b"")
-        head = self.head
-        assert head is not None
+        head = self._head()
         if not body:
             self.held.append(message)
             return [] if message.get("more_body", False) else self._end_empty(head)
@@ -153,8 +152,7 @@ class SplicingResponder(Responder):
         return self._splice(head, body, more=message.get("more_body", False))
 
     def _splice(self, head: Head, body: bytes, *, more: bool) -> Messages:
-        convention = self.exchange.convention
-        writer = convention.writer
+        writer = self.exchange.convention.writer
         if more:
             length = None if head.length is None else head.length + writer.overhead
             self.suffix = writer.suffix
@@ -163,8 +161,7 @@ class SplicingResponder(Responder):
             # The length that was declared may be stale; the body is here whole.
             body = b"".join((writer.prefix, body, writer.suffix))
             length = len(body) if head.has_length else None
-        status = 200 if convention.always_200 else head.status
-        return self._write(status, head.with_length(length), body, more=more)
+        return self._write(self._success_status(head), head.with_length(length), body, more=more)
 
     def _look_closer(self, head: Head, message: Message) -> Messages:
         """Decide about a body that begins with white space, a byte order mark, or as JSON never does."""
@@ -215,10 +212,6 @@ class SplicingResponder(Responder):
         self.on_body = None
         self.spliced = True
         return [start, {"type": BODY, "body": body, "more_body": more}]
-
-    def reset(self) -> None:
-        super().reset()
-        self.spliced = self._mark = False
 
     def pass_other(self, message: Message) -> Messages:
         if not self.spliced:

@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from starlette.applications import Starlette
@@ -14,7 +14,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from envelope import ErrorMap, NotFoundError, install
-from tests.wire.apps import scope_of, serve, throw
+from tests.wire.apps import scope_of, serve
 
 
 async def receive() -> Message:
@@ -24,6 +24,15 @@ async def receive() -> Message:
 async def send(message: Message) -> None:
     if message["type"] == "http.response.body" and message.get("body") == b'{"status":"success","content":"gone"}':
         raise OSError("gone")
+
+
+def fresh(make: Callable[[], Exception]) -> Callable[[Request], object]:
+    """Give an endpoint that raises a new exception each time: one that is shared is never garbage."""
+
+    async def endpoint(request: Request) -> Response:
+        raise make()
+
+    return endpoint
 
 
 async def broken_stream(request: Request) -> Response:
@@ -69,16 +78,16 @@ class Crashing:
 )
 def test_request_leaves_no_cycle(path: str) -> None:
     """Case 76: what a request held is free when it ends."""
-    plain = Starlette(routes=[Route("/crash", throw(ZeroDivisionError()))])
-    inner = Starlette(routes=[Route("/crash", throw(ZeroDivisionError()))])
+    plain = Starlette(routes=[Route("/crash", fresh(ZeroDivisionError))])
+    inner = Starlette(routes=[Route("/crash", fresh(ZeroDivisionError))])
     install(inner)
     app = Starlette(
         routes=[
             Route("/ok", serve(JSONResponse(1))),
             Route("/gone", serve(JSONResponse("gone"))),
-            Route("/mapped", throw(LookupError())),
-            Route("/crash", throw(ZeroDivisionError())),
-            Route("/group", throw(ExceptionGroup("g", [ZeroDivisionError()]))),
+            Route("/mapped", fresh(LookupError)),
+            Route("/crash", fresh(ZeroDivisionError)),
+            Route("/group", fresh(lambda: ExceptionGroup("g", [ZeroDivisionError()]))),
             Route("/stream", broken_stream),
             Route("/task", broken_task),
             Mount("/plain", plain),

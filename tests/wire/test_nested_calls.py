@@ -156,3 +156,24 @@ def test_answer_sent_while_an_inner_call_sends_is_wrapped() -> None:
         return Last({"a": 1})
 
     assert strict_json(exchange(installed(Route("/", endpoint))).body) == success({"a": 1})
+
+
+def test_mount_behind_a_middleware_that_rebuilds_every_message_is_wrapped_once() -> None:
+    """Case 40: nothing of the head is the same object, but the mount is still at work in the same scope."""
+
+    class Rebuilding:
+        def __init__(self, app: ASGIApp) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            async def rebuilt(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    message = {**message, "headers": [(name, value) for name, value in message["headers"]]}
+                await send(message)
+
+            await self.app(scope, receive, rebuilt)
+
+    inner = installed(Route("/x", serve(JSONResponse(1))))
+    app = installed(Mount("/sub", Rebuilding(inner)))
+
+    assert strict_json(exchange(app, "/sub/x").body) == success(1)

@@ -155,3 +155,52 @@ def test_success_after_crashes_were_swallowed_is_wrapped_in_a_retry(crashes: int
 
     assert done.types() == ["http.response.start", "http.response.body"]
     assert strict_json(done.body) == success([1])
+
+
+def test_failing_page_in_the_place_of_a_crash_leaves_piece_by_piece() -> None:
+    """Case 49: only the answer to the crash is kept back, not the page that replaces it."""
+    seen: list[Any] = []
+    seen_between: list[int] = []
+
+    async def page() -> Any:
+        for _ in range(3):
+            yield b"<p>sorry</p>"
+            seen_between.append(len(seen))
+
+    app = crashing(StreamingResponse(page(), 503, media_type="text/html"))
+
+    async def recording(scope: Scope, receive: Receive, send: Send) -> None:
+        async def record(message: Any) -> None:
+            seen.append(message)
+            await send(message)
+
+        await app(scope, receive, record)
+
+    exchange(recording)
+
+    assert seen_between == [2, 3, 4]
+
+
+def test_context_of_what_a_handler_raises_is_not_replaced() -> None:
+    """Case 46: the traceback that the server prints tells the whole story."""
+
+    class Refusing:
+        def __init__(self, app: ASGIApp) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            raise ZeroDivisionError
+
+    async def handler(request: Request, exc: Exception) -> Response:
+        try:
+            raise LookupError("the first thing that failed in the handler")
+        except LookupError:
+            raise KeyError("the second")  # noqa: B904
+
+    app = Starlette(middleware=[Middleware(Refusing)], exception_handlers={ZeroDivisionError: handler})
+    install(app)
+
+    done = exchange(app)
+
+    assert isinstance(done.raised, KeyError)
+    assert isinstance(done.raised.__context__, LookupError)
