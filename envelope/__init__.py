@@ -17,6 +17,9 @@ from envelope.errors.tree import (
     UnauthorizedError,
 )
 from envelope.install import install
+from envelope.rate_limit.address import ClientAddress, client_address
+from envelope.rate_limit.limiter import RateLimiter
+from envelope.rate_limit.plans import RouteLimit
 from envelope.wire.bodies import Failure, Shape, Success
 from envelope.wire.exemptions import raw_response
 from envelope.wire.middleware import EnvelopeMiddleware
@@ -24,6 +27,7 @@ from envelope.wire.middleware import EnvelopeMiddleware
 __all__ = [
     "ApiError",
     "BadRequestError",
+    "ClientAddress",
     "ConfigurationError",
     "ConflictError",
     "EnvelopeError",
@@ -36,10 +40,13 @@ __all__ = [
     "NotFoundError",
     "ObjectLockedError",
     "RateLimitedError",
+    "RateLimiter",
+    "RouteLimit",
     "ServiceUnavailableError",
     "Shape",
     "Success",
     "UnauthorizedError",
+    "client_address",
     "install",
     "raw_response",
 ]

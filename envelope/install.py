@@ -21,6 +21,8 @@ from starlette.types import ASGIApp
 from envelope.errors.error_map import ErrorMap
 from envelope.errors.failures import EchoValues
 from envelope.errors.tree import ConfigurationError
+from envelope.rate_limit.limiter import RateLimiter
+from envelope.rate_limit.middleware import RateLimitMiddleware
 from envelope.wire.answers import Answers
 from envelope.wire.bodies import Shape
 from envelope.wire.convention import Convention, SuccessStatus
@@ -34,6 +36,7 @@ def install(
     app: Starlette,
     *,
     errors: ErrorMap | None = None,
+    rate_limiter: RateLimiter | None = None,
     exempt: Sequence[str] = (),
     success_status: SuccessStatus = "always-200",
     shape: Shape = Shape(),  # noqa: B008 - frozen
@@ -48,6 +51,7 @@ def install(
     Args:
         app: The application; its routes are not touched.
         errors: Domain exception -> failure.
+        rate_limiter: Answers 429 above its limits, and says on every answer how much is left.
         exempt: Paths, relative to the root path, whose output is sent as it is: ``"/oauth/token"`` is
             that path, ``"/hooks/*"`` all below it.
         success_status: ``"always-200"`` sends 201, 202 and the like as 200, and a 204 as 200 with
@@ -61,11 +65,13 @@ def install(
             installed before.
     """
     _check_app(app)
+    if rate_limiter is not None and not isinstance(rate_limiter, RateLimiter):
+        raise ConfigurationError(f"rate_limiter is {rate_limiter!r}; give a RateLimiter('20/second')")
     convention = Convention(
         errors=errors, exempt=exempt, success_status=success_status, shape=shape, echo_values=echo_values
     )
     build = app.build_middleware_stack
-    app.build_middleware_stack = lambda: _build_stack(app, convention, build)  # type: ignore[method-assign]
+    app.build_middleware_stack = lambda: _build_stack(app, convention, rate_limiter, build)  # type: ignore[method-assign]
     _installed.add(app)
 
 
@@ -91,7 +97,9 @@ def _check_middleware(app: Starlette) -> None:
         )
 
 
-def _build_stack(app: Starlette, convention: Convention, build: Callable[[], ASGIApp]) -> ASGIApp:
+def _build_stack(
+    app: Starlette, convention: Convention, rate_limiter: RateLimiter | None, build: Callable[[], ASGIApp]
+) -> ASGIApp:
     """Build the framework's own stack with our layers and handlers in it, leaving the application as it was."""
     _check_middleware(app)
     user_middleware, user_handlers = app.user_middleware, app.exception_handlers
@@ -102,7 +110,10 @@ def _build_stack(app: Starlette, convention: Convention, build: Callable[[], ASG
         built.append(EnvelopeMiddleware(inside, _answers=answers))
         return built[-1]
 
-    app.user_middleware = [*user_middleware, Middleware(inner_layer)]
+    guards = []
+    if rate_limiter is not None:
+        guards = [Middleware(RateLimitMiddleware, rate_limiter, convention.writer, app.routes)]
+    app.user_middleware = [*user_middleware, *guards, Middleware(inner_layer)]
     app.exception_handlers = {**answers.handlers, Exception: CrashHandler(convention)}
     try:
         stack = build()

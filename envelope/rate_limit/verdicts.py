@@ -5,7 +5,7 @@ A storage reads, decides and commits all demands of a request together: everythi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from envelope.rate_limit.quotas import Quota
@@ -25,36 +25,117 @@ class Demand(NamedTuple):
     cost: int
 
 
+class Change(NamedTuple):
+    """A correction of what was taken.
+
+    Attributes:
+        subject: Whose budget it is.
+        quota: Which of its quotas.
+        difference: What is taken in addition; below 0 what is given back.
+    """
+
+    subject: str
+    quota: Quota
+    difference: int
+
+
+class Figure(NamedTuple):
+    """One quota as its client sees it.
+
+    Attributes:
+        name: ``"20/minute"``, with the scope behind it if there is one.
+        amount: What fits into the window.
+        remaining: What is left of it.
+        reset_s: Seconds until there is more left.
+    """
+
+    name: str
+    amount: int
+    remaining: int
+    reset_s: float
+
+
 class Verdict:
     """The answer to the demands of one request. The lists follow the demands' quotas in order.
 
     Attributes:
+        storage: Which storage decided; it is the one to settle with.
         demands: What was asked.
-        remaining: What is left in each quota, after this request if it was admitted.
+        remaining: What is left in each quota, after this request if it was admitted. Empty if nothing was
+            counted, because the storage did not answer and the limiter admits then.
         resets_ms: Milliseconds until each quota has more left; 0 when it is untouched.
-        waits_ms: Milliseconds until this cost fits into each quota; 0 where it does. Nobody else may
-            take anything meanwhile.
+        waits_ms: Milliseconds until this cost fits into each quota, if nobody takes anything meanwhile; 0
+            where it does. None if it fits everywhere.
         wait_ms: The longest of the waits that count, those of quotas not in shadow; 0: admitted.
-        taken_at: When the storage took it, in its own time; None if nothing was taken.
+        taken_at: When the storage decided, in its own time.
     """
 
-    __slots__ = ("demands", "remaining", "resets_ms", "taken_at", "wait_ms", "waits_ms")
+    __slots__ = ("demands", "remaining", "resets_ms", "storage", "taken_at", "wait_ms", "waits_ms")
 
     def __init__(
         self,
+        storage: Storage,
         demands: Sequence[Demand],
         remaining: Sequence[int],
         resets_ms: Sequence[int],
-        waits_ms: Sequence[int],
+        waits_ms: Sequence[int] | None,
         wait_ms: int,
         taken_at: Any,
     ) -> None:
+        self.storage = storage
         self.demands = demands
         self.remaining = remaining
         self.resets_ms = resets_ms
         self.waits_ms = waits_ms
         self.wait_ms = wait_ms
         self.taken_at = taken_at
+
+    @classmethod
+    def of_all(cls, verdicts: Sequence[Verdict]) -> Verdict:
+        """Put the verdicts about one request together; the last is the one that may refuse it."""
+        counted = [each for each in verdicts if each.remaining]
+        return cls(
+            verdicts[-1].storage,
+            [demand for each in counted for demand in each.demands],
+            [left for each in counted for left in each.remaining],
+            [reset for each in counted for reset in each.resets_ms],
+            [wait for each in counted for wait in each.waits_ms or [0] * len(each.remaining)],
+            verdicts[-1].wait_ms,
+            verdicts[-1].taken_at,
+        )
+
+    def quotas(self) -> tuple[Quota, ...]:
+        """Give the quotas in the order of the lists."""
+        if len(self.demands) == 1:
+            return self.demands[0].quotas
+        return tuple(quota for demand in self.demands for quota in demand.quotas)
+
+    @property
+    def figures(self) -> list[Figure]:
+        """What is left in each quota; empty if nothing was counted."""
+        quotas = self.quotas() if self.remaining else ()
+        return [
+            Figure(quota.name, quota.amount, left, reset_ms / 1000)
+            for quota, left, reset_ms in zip(quotas, self.remaining, self.resets_ms, strict=True)
+        ]
+
+    async def settle(self, cost: int) -> None:
+        """Change what was taken to ``cost``; a refused request has taken nothing, a quota in shadow may have not."""
+        if self.wait_ms or not self.remaining:
+            return
+        changes = [
+            Change(demand.subject, quota, cost - demand.cost) for demand in self.demands for quota in demand.quotas
+        ]
+        taken = [not wait_ms for wait_ms in self.waits_ms or [0] * len(changes)]
+        # Noted before anything is awaited: the next one to settle starts from here.
+        self.demands = [demand._replace(cost=cost) for demand in self.demands]
+        self.remaining = [
+            min(max(left - change.difference * counts, 0), change.quota.amount)
+            for left, change, counts in zip(self.remaining, changes, taken, strict=True)
+        ]
+        changes = [change for change, counts in zip(changes, taken, strict=True) if counts and change.difference]
+        if changes:
+            await self.storage.settle(changes, self.taken_at)
 
 
 class StorageUnavailableError(Exception):
@@ -71,11 +152,11 @@ class Storage(Protocol):
             StorageUnavailableError: Nothing is known; the demands may have been taken.
         """
 
-    async def settle(self, verdict: Verdict, cost: int) -> None:
-        """Change what an admitted request has taken: give back what is more than ``cost``, or take the rest.
+    async def settle(self, changes: Sequence[Change], taken_at: Any) -> None:
+        """Correct what a verdict took at that time.
 
-        What was taken from a window that is over meanwhile is not given back. The rest is taken even if it
-        does not fit.
+        What was taken from a window that is over meanwhile is not given back. What is taken in addition is
+        taken even if it does not fit.
 
         Raises:
             StorageUnavailableError: Nothing is known.

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from envelope.errors.failures import only_leaf
@@ -25,6 +25,7 @@ from envelope.errors.tree import ApiError, ConfigurationError
 from envelope.wire.convention import Convention
 from envelope.wire.exchange import KEY, Exchange
 from envelope.wire.failure_response import FailureResponse, render_failure
+from envelope.wire.websockets import deny
 
 logger = logging.getLogger("envelope.wire")
 
@@ -33,14 +34,6 @@ AsyncHandler = Callable[[Any, Any], Awaitable[Response | None]]
 
 #: How Starlette words it when an exception that has a handler comes after ``http.response.start``.
 _HIDING = ("Caught handled exception, but response already started.",)
-
-#: Where the last of these two messages of a websocket is noted.
-_STATE = "envelope.websocket"
-_ACCEPT = "websocket.accept"
-_CLOSE = "websocket.close"
-
-#: A close frame's reason holds this many bytes (RFC 6455, 5.5).
-_LONGEST_REASON = 123
 
 
 class Answer(NamedTuple):
@@ -171,7 +164,7 @@ class Answers:
                 return await self._framework_handler(conn, exc)
             if failure is not None:
                 response = render_failure(self.convention.writer, failure)
-                return await _deny(conn, failure, response) if isinstance(conn, WebSocket) else response
+                return await deny(conn, failure, response) if isinstance(conn, WebSocket) else response
             if exchange is not None:
                 exchange.unanswered += (exc,)
         try:
@@ -204,28 +197,6 @@ def leaf_of(exc: Exception) -> Exception:
         if inner is exc or not isinstance(inner, Exception):
             return exc
         exc = inner
-
-
-def noting_state(scope: Scope, send: Send) -> Send:
-    """Note in the scope how far a websocket came; the object that a handler is given may not know."""
-
-    async def send_and_note(message: Message) -> None:
-        await send(message)
-        if message["type"] in (_ACCEPT, _CLOSE):
-            scope[_STATE] = message["type"]
-
-    return send_and_note
-
-
-async def _deny(websocket: WebSocket, failure: ApiError, response: Response) -> Response | None:
-    state = websocket.scope.get(_STATE)
-    if state is None and "websocket.http.response" in websocket.scope.get("extensions", {}):
-        return response
-    if state != _CLOSE:
-        reason = str(failure).encode(errors="backslashreplace")[:_LONGEST_REASON].decode(errors="ignore")
-        # 1008: the client did something that it may not; 1011: we failed (RFC 6455, 7.4.1).
-        await websocket.close(1008 if failure.status_code < 500 else 1011, reason)
-    return None
 
 
 def _as_raised(handler: Callable[..., Any]) -> AsyncHandler:

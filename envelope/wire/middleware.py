@@ -8,11 +8,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from envelope.errors.error_map import ErrorMap
 from envelope.errors.failures import EchoValues
-from envelope.wire.answers import Answers, noting_state
+from envelope.wire.answers import Answers
 from envelope.wire.bodies import Shape
 from envelope.wire.convention import Convention, SuccessStatus
 from envelope.wire.exchange import KEY, Exchange
 from envelope.wire.splicing import SplicingResponder
+from envelope.wire.websockets import noting_state
 
 
 class EnvelopeMiddleware:

@@ -12,11 +12,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.types import ASGIApp, Message
 
 from tests.benchmarks.subjects import Work
+
+
+class Runs(Protocol):
+    """What ``compare`` measures."""
+
+    async def run(self, requests: int) -> float:
+        """Give the mean seconds per request of one batch."""
 
 
 class Client:
@@ -24,7 +31,7 @@ class Client:
 
     def __init__(self, app: ASGIApp, work: Work) -> None:
         self._app = app
-        self._scope: dict[str, Any] = _scope(work)
+        self._scope = scope_of(work.path, method=work.method, body=work.body)
         self._request: Message = {"type": "http.request", "body": work.body, "more_body": False}
 
     async def answer(self) -> tuple[int, bytes]:
@@ -91,7 +98,7 @@ class Figures:
         return median(own / other for own, other in zip(self.seconds, over.seconds, strict=True))
 
 
-async def compare(clients: Mapping[str, Client], *, rounds: int, batch_s: float) -> dict[str, Figures]:
+async def compare(clients: Mapping[str, Runs], *, rounds: int, batch_s: float) -> dict[str, Figures]:
     """Measure several subjects in turn.
 
     Args:
@@ -119,7 +126,7 @@ async def compare(clients: Mapping[str, Client], *, rounds: int, batch_s: float)
     return {name: Figures(values) for name, values in seconds.items()}
 
 
-async def _estimate_s(client: Client) -> float:
+async def _estimate_s(client: Runs) -> float:
     await client.run(5)
     return min([await client.run(5) for _ in range(3)])
 
@@ -128,16 +135,17 @@ async def _drop(message: Message) -> None:
     pass
 
 
-def _scope(work: Work) -> dict[str, Any]:
+def scope_of(path: str, *, method: str = "GET", body: bytes = b"", address: str = "127.0.0.1") -> dict[str, Any]:
+    """Make the scope of one request, as uvicorn makes it."""
     return {
         "type": "http",
         # From 2.4 on, Starlette streams without a task that waits for the client to leave.
         "asgi": {"version": "3.0", "spec_version": "2.4"},
         "http_version": "1.1",
-        "method": work.method,
+        "method": method,
         "scheme": "http",
-        "path": work.path,
-        "raw_path": work.path.encode(),
+        "path": path,
+        "raw_path": path.encode(),
         "root_path": "",
         "query_string": b"",
         "headers": [
@@ -145,9 +153,9 @@ def _scope(work: Work) -> dict[str, Any]:
             (b"user-agent", b"benchmark"),
             (b"accept", b"application/json"),
             (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(work.body)),
+            (b"content-length", b"%d" % len(body)),
         ],
-        "client": ("127.0.0.1", 50000),
+        "client": (address, 50000),
         "server": ("127.0.0.1", 8000),
         "state": {},
     }

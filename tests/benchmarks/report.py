@@ -54,7 +54,7 @@ def print_peaks(title: str, peaks: Mapping[str, int], most: int) -> None:
     """Print the memory of a stream; ours may hold ``most`` bytes."""
     rows = []
     for subject, peak in peaks.items():
-        judged = _verdict(peak <= most, f"{most // 1024}") if subject in OURS else ("", "")
+        judged = verdict(peak <= most, f"{most // 1024}") if subject in OURS else ("", "")
         rows.append(("", subject, f"{peak / 1024:.0f}", *judged))
     print_table(title, rows, ("", "subject", "peak KB", "bar", ""))
 
@@ -62,17 +62,18 @@ def print_peaks(title: str, peaks: Mapping[str, int], most: int) -> None:
 def print_import(figures: ImportFigures) -> None:
     """Print what the import costs, and whether an optional package came with it."""
     loaded = ", ".join(figures.loaded) or "none"
-    judged = _verdict(figures.median_ms <= LONGEST_IMPORT_MS, str(LONGEST_IMPORT_MS))
+    judged = verdict(figures.median_ms <= LONGEST_IMPORT_MS, str(LONGEST_IMPORT_MS))
     rows = [
         ("", "ms", f"{figures.median_ms:.1f}", f"{figures.least_ms:.1f}", *judged),
-        ("", f"of {', '.join(OPTIONAL)}", loaded, "", *_verdict(not figures.loaded, "none")),
+        ("", f"of {', '.join(OPTIONAL)}", loaded, "", *verdict(not figures.loaded, "none")),
     ]
     print_table("import envelope, after fastapi (row 15)", rows, ("", "", "median", "least", "bar", ""))
 
 
 def _judge(ratio: float, bar: Bar) -> tuple[str, str]:
-    return _verdict(ratio <= bar.ratio, f"{bar.ratio:.2f} x {bar.over}")
+    return verdict(ratio <= bar.ratio, f"{bar.ratio:.2f} x {bar.over}")
 
 
-def _verdict(holds: bool, bar: str) -> tuple[str, str]:
+def verdict(holds: bool, bar: str) -> tuple[str, str]:
+    """Give the bar, and whether it holds."""
     return bar, "ok" if holds else "over"

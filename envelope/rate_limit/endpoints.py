@@ -1,0 +1,65 @@
+"""Limits that stand at an endpoint, below the route decorator."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, cast
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import HTTPConnection
+
+from envelope.errors.tree import ConfigurationError
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+#: The parameter through which FastAPI hands in the request; Starlette gives it as the first argument.
+_CONNECTION = "envelope_connection"
+
+
+def limit_endpoint(endpoint: Endpoint, charge: Callable[[HTTPConnection], Awaitable[object]]) -> Endpoint:
+    """Make an endpoint that is charged before it runs.
+
+    Args:
+        endpoint: A function of either framework; a sync one still runs in the thread pool.
+        charge: Raises what the client is to get instead.
+
+    Raises:
+        ConfigurationError: The endpoint is a class, or a generator.
+    """
+    if not (inspect.isfunction(endpoint) or inspect.ismethod(endpoint)):
+        raise ConfigurationError(
+            f"limited() stands at {endpoint!r}, which is no function; limit the methods of a class, or use routes="
+        )
+    if inspect.isgeneratorfunction(endpoint) or inspect.isasyncgenfunction(endpoint):
+        raise ConfigurationError(
+            f"limited() stands at the generator {endpoint.__qualname__}; use Depends(limiter.limit(...)) there"
+        )
+    is_async = inspect.iscoroutinefunction(endpoint)
+
+    @functools.wraps(endpoint)
+    async def limited(*args: Any, **kwargs: Any) -> Any:
+        connection = kwargs.pop(_CONNECTION, None) or next(
+            (arg for arg in args if isinstance(arg, HTTPConnection)), None
+        )
+        if connection is None:
+            raise ConfigurationError(
+                f"{endpoint.__qualname__} was called without a request, so nobody can be charged;"
+                " outside of a route, call limiter.check(...) instead"
+            )
+        await charge(connection)
+        if is_async:
+            return await endpoint(*args, **kwargs)
+        return await run_in_threadpool(endpoint, *args, **kwargs)
+
+    limited.__signature__ = _with_connection(inspect.signature(endpoint))  # type: ignore[attr-defined]
+    return cast(Endpoint, limited)
+
+
+def _with_connection(signature: inspect.Signature) -> inspect.Signature:
+    parameter = inspect.Parameter(_CONNECTION, inspect.Parameter.KEYWORD_ONLY, annotation=HTTPConnection)
+    parameters = list(signature.parameters.values())
+    has_rest = bool(parameters) and parameters[-1].kind is inspect.Parameter.VAR_KEYWORD
+    parameters.insert(len(parameters) - has_rest, parameter)
+    return signature.replace(parameters=parameters)

@@ -1,0 +1,324 @@
+"""RateLimiter: which limits a service has, and what it does about a client that reaches one."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar, get_args
+
+from starlette.requests import HTTPConnection
+
+from envelope.errors.tree import ConfigurationError, RateLimitedError
+from envelope.rate_limit.address import client_address
+from envelope.rate_limit.endpoints import limit_endpoint
+from envelope.rate_limit.headers import STYLES, Fields, FieldWriter, Style
+from envelope.rate_limit.plans import Cost, Key, Limit, Plan, RouteLimit, check_cost
+from envelope.rate_limit.quotas import Quota
+from envelope.rate_limit.routes import parse_key, template_of
+from envelope.rate_limit.storages.memory import Strategy
+from envelope.rate_limit.storages.opening import open_storage
+from envelope.rate_limit.storages.outage import OnOutage
+from envelope.rate_limit.tally import Tally, note
+from envelope.rate_limit.verdicts import Demand, Storage, Verdict
+from envelope.wire.exchange import KEY as INSTALLED
+
+logger = logging.getLogger("envelope.rate_limit")
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+#: Writers of header fields that are kept; computed limits can come in any combination.
+_MOST_WRITERS = 1024
+
+_numbers = itertools.count()
+
+
+class RateLimiter:
+    """Limits how much each client may ask for.
+
+    ``install(app, rate_limiter=limiter)`` guards a whole service; ``check``, ``limit`` and ``limited`` guard
+    what they stand at. All limits of a request that are known at install are decided together: everything is
+    taken, or nothing.
+
+    Args:
+        limits: Notations of ``limits`` (``"20/second"``, ``"5000/day"``), functions that give them for a request,
+            or ``RouteLimit``. They hold for every request, also for paths that no route has.
+        storage: Where is counted: ``memory://`` in this process; ``redis://``, ``rediss://``, ``redis+cluster://``,
+            ``redis+sentinel://`` and the same with ``valkey`` for a fleet; ``memcached://`` and ``mongodb://`` with
+            weaker guarantees; or an object that is a ``Storage``.
+        strategy: How windows move: ``sliding-window-counter``, ``fixed-window`` or ``moving-window``.
+        key: Whose budget a request uses; None: the request is not limited. Async or not.
+        routes: More limits for a route, by method and path template, ``"POST /entities/{entity_id}/verify"``; a
+            websocket's method is ``WEBSOCKET``. None exempts a route from all limits.
+        cost: What a request costs; 0 or more.
+        on_outage: While the storage does not answer: ``local`` counts in this process, ``allow`` admits,
+            ``deny`` answers 503.
+        timeout_s: The longest that a request waits for the storage.
+        headers: ``both``, ``legacy`` (X-RateLimit-*), ``draft`` (RateLimit, RateLimit-Policy) or ``none``.
+        max_keys: The most counters in memory, for each length of window.
+        namespace: Tells services apart that share a storage.
+        key_secret: Keys the digests that stand for subjects in a shared storage. Without one, somebody who can
+            read the storage can find out by trying which addresses called.
+
+    Raises:
+        ConfigurationError: An option is not what it should be.
+    """
+
+    def __init__(
+        self,
+        *limits: Limit | RouteLimit,
+        storage: str | Storage = "memory://",
+        strategy: Strategy = "sliding-window-counter",
+        key: Key = client_address,
+        routes: Mapping[str, RouteLimit | Sequence[Limit | RouteLimit] | None] | None = None,
+        cost: Cost = 1,
+        on_outage: OnOutage = "local",
+        timeout_s: float = 0.1,
+        headers: Style = "both",
+        max_keys: int = 1_000_000,
+        namespace: str = "",
+        key_secret: str | bytes | None = None,
+    ) -> None:
+        _check_choice("strategy", strategy, get_args(Strategy))
+        _check_choice("headers", headers, STYLES)
+        _check_choice("on_outage", on_outage, get_args(OnOutage))
+        _check_number("timeout_s", timeout_s)
+        _check_number("max_keys", max_keys)
+        self._keeps_logs = strategy == "moving-window"
+        self._key, self._cost = key, cost
+        self._style: Style = headers
+        self._writers: dict[tuple[Quota, ...], FieldWriter] = {}
+        #: The plan for requests that no entry of the route table speaks of.
+        self.plan = self._make_plan(limits)
+        #: By method and path template.
+        self.routes: dict[str, Plan] = {
+            name: self._plan_route(name, given) for name, given in (routes or {}).items()
+        }
+        #: Where the tally of a request stands in its scope.
+        self.scope_key = f"envelope.rate_limit.{next(_numbers)}"
+        #: Functions below ``limited``; a route that has one of them as its endpoint goes around the limit.
+        self.bare_endpoints: set[Callable[..., Any]] = set()
+        self.storage = open_storage(
+            storage,
+            strategy=strategy,
+            max_keys=max_keys,
+            timeout_s=timeout_s,
+            on_outage=on_outage,
+            namespace=namespace,
+            key_secret=key_secret,
+        )
+
+    async def check(
+        self, subject: str | HTTPConnection, *limits: Limit | RouteLimit, cost: int = 1, scope: str = ""
+    ) -> Verdict:
+        """Charge somebody here and now.
+
+        Args:
+            subject: Whose budget it is, in the namespace of what ``key`` returns; or a request, whose key is asked.
+            limits: What is charged; none means the limiter's own limits.
+            cost: 0 or more; 0 only looks.
+            scope: Tells what is counted here from what is counted elsewhere.
+
+        Returns:
+            The verdict; ``verdict.figures`` says what is left.
+
+        Raises:
+            RateLimitedError: A limit is reached; nothing was taken.
+            ServiceUnavailableError: The storage does not answer, with ``on_outage="deny"``.
+            ValueError: The cost never fits.
+        """
+        plan = self._make_plan(limits, scope=scope, cost=cost) if limits else self.plan
+        if isinstance(subject, str):
+            if not plan.quotas:
+                raise ValueError("a subject alone needs limits that are notations; give them, or a request")
+            check_cost(cost, plan.quotas)
+            demands: tuple[Demand, ...] = (Demand(subject, plan.quotas, cost),)
+        else:
+            demands = tuple(demand._replace(cost=cost) for demand in await plan.demands(subject))
+        verdict = await self.decide(demands)
+        verdicts = [verdict] if isinstance(subject, str) else note(self, subject.scope, verdict)
+        if verdict.wait_ms:
+            raise self.refusal(verdicts)
+        return verdict
+
+    def limit(
+        self, *limits: Limit | RouteLimit, key: Key | None = None, cost: Cost | None = None
+    ) -> Callable[[HTTPConnection], Awaitable[Verdict]]:
+        """Make a dependency for FastAPI that charges the route it stands at: ``Depends(limiter.limit("5/minute"))``.
+
+        It decides after the limiter's own limits have been charged. Each route has a budget of its own, told by
+        its whole path template.
+
+        Args:
+            limits: What is charged.
+            key: Whose budget it is; None means the limiter's own key.
+            cost: What a request costs; None means the limiter's own cost.
+
+        Returns:
+            The dependency; its value is the verdict.
+
+        Raises:
+            ConfigurationError: A limit cannot be read, or never be met.
+        """
+        plans: dict[str, Plan] = {}
+
+        def plan_for(scope: str) -> Plan:
+            return self._make_plan(limits, scope=scope, key=key, cost=cost)
+
+        if not limits:
+            raise ConfigurationError("limit() has no limits; write limit('5/minute')")
+        plan_for("")
+
+        async def charge(connection: HTTPConnection) -> Verdict:
+            template = template_of(connection.scope)
+            plan = plans.get(template)
+            if plan is None:
+                plan = plans[template] = plan_for(template)
+            return await self._charge(connection, plan)
+
+        return charge
+
+    def limited(
+        self, *limits: Limit | RouteLimit, key: Key | None = None, cost: Cost | None = None
+    ) -> Callable[[Endpoint], Endpoint]:
+        """Limit the endpoint below; stands below the route decorator.
+
+        The endpoint may be sync or async and needs no ``request`` parameter::
+
+            @app.post("/reports")
+            @limiter.limited("5/minute")
+            def make_report(): ...
+
+        Args:
+            limits: What is charged, as by ``limit``.
+            key: Whose budget it is; None means the limiter's own key.
+            cost: What a request costs; None means the limiter's own cost.
+
+        Raises:
+            ConfigurationError: A limit cannot be read, or the endpoint is no function that answers once.
+        """
+        charge = self.limit(*limits, key=key, cost=cost)
+
+        def decorate(endpoint: Endpoint) -> Endpoint:
+            limited = limit_endpoint(endpoint, charge)
+            self.bare_endpoints.add(endpoint)
+            return limited
+
+        return decorate
+
+    async def settle(self, taken: HTTPConnection | Verdict, cost: int) -> None:
+        """Charge what the work has really cost, once that is known.
+
+        More than was taken is charged even if it does not fit; less is given back, unless its window is over.
+        Settling again changes the cost again.
+
+        Args:
+            taken: A request, for all that this limiter took from it, or what ``check`` returned.
+            cost: What it cost; 0 gives everything back.
+
+        Raises:
+            ValueError: The cost is no whole number of 0 or more.
+        """
+        check_cost(cost, ())
+        verdicts = [taken] if isinstance(taken, Verdict) else self._verdicts_of(taken)
+        for verdict in verdicts:
+            await verdict.settle(cost)
+
+    async def refund(self, taken: HTTPConnection | Verdict) -> None:
+        """Give back what was taken, as if the request had not been: so a limit can count failures only."""
+        await self.settle(taken, 0)
+
+    async def reset(self, subject: str) -> None:
+        """Forget everything that was counted for a subject, for tests and operators.
+
+        Raises:
+            ServiceUnavailableError: The storage does not answer.
+        """
+        await self.storage.reset(subject)
+
+    async def aclose(self) -> None:
+        """Close the storage's connections of the running event loop; an installed application does it itself."""
+        await self.storage.aclose()
+
+    async def decide(self, demands: tuple[Demand, ...]) -> Verdict:
+        """Take every demand or none, and log what a quota in shadow would have refused."""
+        verdict = await self.storage.decide(demands)
+        if verdict.waits_ms is not None:
+            for quota, wait_ms in zip(verdict.quotas(), verdict.waits_ms, strict=True):
+                if wait_ms and quota.is_shadow:
+                    logger.info("%s is in shadow and would have refused a request", quota.name)
+        return verdict
+
+    def describe(self, verdicts: Sequence[Verdict]) -> Fields:
+        """Write the header fields for these verdicts about a request."""
+        verdict = verdicts[0] if len(verdicts) == 1 else Verdict.of_all(verdicts)
+        if not verdict.remaining:
+            return []
+        quotas = verdict.quotas()
+        writer = self._writers.get(quotas)
+        if writer is None:
+            if len(self._writers) >= _MOST_WRITERS:
+                self._writers.clear()
+            writer = self._writers[quotas] = FieldWriter(quotas, self._style)
+        return writer.write(verdict.remaining, verdict.resets_ms, verdict.waits_ms)
+
+    def refusal(self, verdicts: Sequence[Verdict]) -> RateLimitedError:
+        """Make the error for a request that the last of these verdicts refuses."""
+        headers = {name.decode(): value.decode() for name, value in self.describe(verdicts)}
+        # RFC 6585, 4: not to be stored by a cache.
+        headers["cache-control"] = "no-store"
+        return RateLimitedError(headers=headers, retry_after=-(-verdicts[-1].wait_ms // 1000))
+
+    async def _charge(self, connection: HTTPConnection, plan: Plan) -> Verdict:
+        if INSTALLED not in connection.scope and connection.scope["type"] == "http":
+            raise ConfigurationError(
+                "a limited route belongs to an application without install(); call install(app, rate_limiter=limiter)"
+            )
+        verdict = await self.decide(await plan.demands(connection))
+        verdicts = note(self, connection.scope, verdict)
+        if verdict.wait_ms:
+            raise self.refusal(verdicts)
+        return verdict
+
+    def _verdicts_of(self, connection: HTTPConnection) -> Sequence[Verdict]:
+        tally: Tally | None = connection.scope.get(self.scope_key)
+        return tally.verdicts if tally is not None else ()
+
+    def _make_plan(
+        self,
+        limits: Iterable[Limit | RouteLimit],
+        *,
+        scope: str = "",
+        key: Key | None = None,
+        cost: Cost | None = None,
+        before: Plan | None = None,
+    ) -> Plan:
+        return Plan(
+            tuple(limits),
+            key=self._key if key is None else key,
+            cost=self._cost if cost is None else cost,
+            scope=scope,
+            keeps_logs=self._keeps_logs,
+            before=before,
+        )
+
+    def _plan_route(self, name: str, given: RouteLimit | Sequence[Limit | RouteLimit] | None) -> Plan:
+        key = parse_key(name)
+        if given is None:
+            return self._make_plan(())
+        if isinstance(given, str):
+            raise ConfigurationError(f"routes[{name!r}] is {given!r}; give a list: [{given!r}]")
+        limits = [given] if isinstance(given, RouteLimit) else given
+        if not limits:
+            raise ConfigurationError(f"routes[{name!r}] has no limits; None exempts a route from all limits")
+        return self._make_plan(limits, scope=f"{key.method} {key.template}", before=self.plan)
+
+
+def _check_choice(name: str, value: object, choices: Iterable[str]) -> None:
+    if value not in choices:
+        raise ConfigurationError(f"{name} is {value!r}; it is one of {', '.join(map(repr, choices))}")
+
+
+def _check_number(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise ConfigurationError(f"{name} is {value!r}; it is a number above 0")

@@ -1,0 +1,233 @@
+"""What is charged for a request: limits with their keys and costs, worked out as far as possible beforehand."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Union
+
+from starlette.requests import HTTPConnection
+
+from envelope.errors.tree import ConfigurationError, ForbiddenError
+from envelope.rate_limit.address import ClientAddress
+from envelope.rate_limit.quotas import Quota, parse
+from envelope.rate_limit.verdicts import Demand
+
+logger = logging.getLogger("envelope.rate_limit")
+
+Key = Callable[[Any], Union[str, None, Awaitable[str | None]]]
+Cost = Union[int, Callable[[Any], Union[int, Awaitable[int]]]]
+Computed = Union[str, Sequence[str], None]
+#: A notation, or what gives one for a request: its tier's, its tenant's; None: no limit.
+Limit = Union[str, Callable[[Any], Union[Computed, Awaitable[Computed]]]]
+
+#: A log of a moving window is kept entry by entry.
+_LONGEST_LOG = 10_000
+
+
+class RouteLimit:
+    """Limits that are charged in their own way.
+
+    Stands where a notation stands, in the route table and among a limiter's own limits::
+
+        RouteLimit("5/minute", key=account_of)              # another subject
+        RouteLimit("100/hour", cost=lambda request: ...)    # another cost
+        RouteLimit("2/second", shadow=True)                 # counted and logged, never refusing
+        RouteLimit(limit_of_tier)                           # computed, also asynchronously
+
+    Args:
+        limits: Notations of ``limits``, or functions that give one, several or None for a request.
+        key: Whose budget it is, as for ``RateLimiter``; None means the limiter's own key.
+        cost: What a request costs; None means the limiter's own cost.
+        shadow: Never refuse; a refusal that would have been is logged.
+        name: Tells it from other limits of the same numbers, in the storage and in the header fields.
+
+    Raises:
+        ConfigurationError: There is no limit, or one that cannot be read.
+    """
+
+    def __init__(
+        self, *limits: Limit, key: Key | None = None, cost: Cost | None = None, shadow: bool = False, name: str = ""
+    ) -> None:
+        if not limits:
+            raise ConfigurationError("RouteLimit() has no limits; write RouteLimit('5/minute'), or None to exempt a route")
+        self.limits = limits
+        self.key = key
+        self.cost = cost
+        self.shadow = shadow
+        self.name = name
+        for limit in limits:
+            if not callable(limit):
+                parse(limit)
+
+
+class Plan:
+    """What one kind of request is charged.
+
+    Args:
+        limits: Notations, functions and ``RouteLimit``; all must pass.
+        scope: What is counted together.
+        key: Of the limits that name none.
+        cost: Of the limits that name none.
+        keeps_logs: The strategy remembers each request.
+        before: Limits that are charged too.
+
+    Attributes:
+        is_empty: Nothing is charged.
+        quotas: Those that are known beforehand, if all are; None otherwise.
+        address: The only key, if it is the client's address and the rest is constant; None otherwise.
+        cost: The only cost, if ``address`` is given.
+
+    Raises:
+        ConfigurationError: A limit cannot be read, or never be met.
+    """
+
+    def __init__(
+        self,
+        limits: Sequence[Limit | RouteLimit],
+        *,
+        key: Key,
+        cost: Cost,
+        scope: str = "",
+        keeps_logs: bool = False,
+        before: Plan | None = None,
+    ) -> None:
+        self._rules = [
+            _Rule(limit if isinstance(limit, RouteLimit) else RouteLimit(limit), scope, key, cost, keeps_logs=keeps_logs)
+            for limit in limits
+        ]
+        if before is not None:
+            self._rules[:0] = before._rules  # noqa: SLF001 - another of the same class
+        self._check_names()
+        self.is_empty = not self._rules
+        self.quotas: tuple[Quota, ...] | None = None
+        self.address: ClientAddress | None = None
+        self.cost = 0
+        if all(rule.quotas is not None for rule in self._rules):
+            self.quotas = tuple(quota for rule in self._rules for quota in rule.quotas or ())
+            ways = {(rule.key, rule.cost) for rule in self._rules}
+            if len(ways) == 1:
+                (key, cost), = ways
+                if isinstance(key, ClientAddress) and isinstance(cost, int):
+                    self.address, self.cost = key, cost
+
+    def _check_names(self) -> None:
+        seen: dict[str, _Rule] = {}
+        for rule in self._rules:
+            for quota in rule.quotas or ():
+                if quota.field in seen:
+                    raise ConfigurationError(
+                        f"{quota.notation!r} stands twice{f' for {quota.scope}' if quota.scope else ''};"
+                        " remove one, or tell them apart: RouteLimit(..., name='per account')"
+                    )
+                seen[quota.field] = rule
+
+    async def demands(self, connection: HTTPConnection) -> tuple[Demand, ...]:
+        """Work out what this request is charged; a key that gives None leaves its limits out.
+
+        Raises:
+            ValueError: A computed cost or limit makes no sense.
+        """
+        subjects: dict[Key, str | None] = {}
+        demands: dict[tuple[str, int], list[Quota]] = {}
+        charged = set()
+        for rule in self._rules:
+            if rule.key not in subjects:
+                subjects[rule.key] = await _ask_key(rule.key, connection)
+            subject = subjects[rule.key]
+            if subject is None:
+                continue
+            cost = rule.cost if isinstance(rule.cost, int) else await _ask(rule.cost, connection)
+            quotas = rule.quotas if rule.quotas is not None else await rule.compute(connection)
+            check_cost(cost, quotas)
+            for quota in quotas:
+                if (subject, quota.field) not in charged:  # computed limits may come to the same
+                    charged.add((subject, quota.field))
+                    demands.setdefault((subject, cost), []).append(quota)
+        return tuple(Demand(subject, tuple(quotas), cost) for (subject, cost), quotas in demands.items())
+
+
+class _Rule:
+    """Limits that share a key, a cost and a scope."""
+
+    def __init__(self, limit: RouteLimit, scope: str, key: Key, cost: Cost, *, keeps_logs: bool) -> None:
+        self.key = limit.key or key
+        self.cost = cost if limit.cost is None else limit.cost
+        self.quotas: tuple[Quota, ...] | None = None
+        self._limits = limit.limits
+        self._scope = " ".join(filter(None, (scope, limit.name)))
+        self._is_shadow = limit.shadow
+        self._keeps_logs = keeps_logs
+        _check_callable("key", self.key)
+        if not any(map(callable, self._limits)):
+            self.quotas = self._parse(self._limits)  # type: ignore[arg-type]
+        if not callable(self.cost):
+            check_cost(self.cost, self.quotas or (), ConfigurationError)
+
+    async def compute(self, connection: HTTPConnection) -> tuple[Quota, ...]:
+        notations: list[str] = []
+        for limit in self._limits:
+            given = await _ask(limit, connection) if callable(limit) else limit
+            notations += [given] if isinstance(given, str) else given or []
+        return self._parse(notations)
+
+    def _parse(self, notations: Sequence[str]) -> tuple[Quota, ...]:
+        quotas: tuple[Quota, ...] = ()
+        for notation in notations:
+            quotas += parse(notation, self._scope, is_shadow=self._is_shadow)
+        if self._keeps_logs:
+            for quota in quotas:
+                check_log(quota)
+        return quotas
+
+
+def check_log(quota: Quota) -> None:
+    """Refuse a quota too large for a strategy that remembers each request."""
+    if quota.amount > _LONGEST_LOG:
+        raise ConfigurationError(
+            f"{quota.notation!r} is too much for 'moving-window', which remembers each request;"
+            f" use 'sliding-window-counter' above {_LONGEST_LOG}"
+        )
+
+
+def check_cost(cost: object, quotas: Sequence[Quota], error: type[Exception] = ValueError) -> None:
+    """Refuse a cost that is none, or that would never fit."""
+    if not isinstance(cost, int) or isinstance(cost, bool) or cost < 0:
+        raise error(f"a cost is {cost!r}; give a whole number, 0 or more")
+    for quota in quotas:
+        if cost > quota.amount:
+            raise error(f"a cost of {cost} never fits into {quota.name!r}; raise the limit or lower the cost")
+
+
+def _check_callable(name: str, value: object) -> None:
+    if not callable(value):
+        raise ConfigurationError(f"{name} is {value!r}; give a function that takes the request")
+
+
+async def _ask_key(key: Key, connection: HTTPConnection) -> str | None:
+    subject = await _ask(key, connection)
+    if subject is None:
+        if isinstance(key, ClientAddress):
+            _report_unidentified(key)
+            if key.unidentified == "deny":
+                raise ForbiddenError
+    elif not isinstance(subject, str):
+        raise TypeError(f"the key function gave {type(subject).__name__}; give a string, or None not to limit")
+    return subject
+
+
+@functools.cache
+def _report_unidentified(key: ClientAddress) -> None:
+    """Log that a client cannot be told by its address; once."""
+    logger.warning(
+        "a request came without the address of its client, as over a unix socket, and is %s; if a proxy stands in"
+        " front, name it: key=ClientAddress(trusted_proxies=[...])",
+        "refused with 403" if key.unidentified == "deny" else "not limited",
+    )
+
+
+async def _ask(function: Callable[[Any], Any], connection: HTTPConnection) -> Any:
+    answer = function(connection)
+    return await answer if inspect.isawaitable(answer) else answer

@@ -1,0 +1,372 @@
+"""Counting in this process: bounded, flat in cost, without tasks or threads.
+
+The counters of one window length lie in shards, each with its own phase, so that whatever happens to many
+counters at once happens to one shard, which holds a few thousand. A shard has two generations of counters.
+At the end of a window the old one is dropped whole, which costs nothing per counter, and the young one
+becomes old. Nothing sweeps on the path of a request but the turn of at most three shards.
+
+A generation is full when it holds its share of ``max_keys``. A counter that is not at its limit makes room
+then, the least used of a few of the oldest; one that is at its limit never does. If nothing makes room, the
+newcomers of a shard share one counter.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Any, Generic, Literal, TypeVar
+
+from envelope.rate_limit.quotas import Quota
+from envelope.rate_limit.verdicts import Change, Demand, Verdict
+from envelope.rate_limit.windows import sliding_reset_ms, sliding_wait_ms
+
+Strategy = Literal["sliding-window-counter", "fixed-window", "moving-window"]
+Count = TypeVar("Count")
+State = Any
+
+#: Counters of a full shard: dropping, growing or searching so many stays far below a millisecond.
+_SHARD = 4096
+
+#: How many of the oldest counters are looked at when one has to make room.
+_LOOKED_AT = 8
+
+_OVERFLOW = "\0overflow"
+
+#: Bits of a fixed window's count; its start stands above them.
+_COUNT_BITS = 56
+_COUNT_MASK = (1 << _COUNT_BITS) - 1
+
+
+def monotonic_ms() -> int:
+    """Give the milliseconds of the clock that no one sets."""
+    return time.monotonic_ns() // 1_000_000
+
+
+class MemoryStorage:
+    """Quotas of one process, for any number of event loops and threads.
+
+    Args:
+        strategy: How windows move.
+        max_keys: The most counters of one window length in each of two generations.
+        clock: Milliseconds that only grow.
+    """
+
+    def __init__(
+        self, strategy: Strategy, *, max_keys: int = 1_000_000, clock: Callable[[], int] = monotonic_ms
+    ) -> None:
+        self._clock = clock
+        self._make_windows = _STRATEGIES[strategy]
+        self._max_keys = max_keys
+        self._windows: dict[int, _Windows[Any]] = {}
+        self._turn_at = 0
+        self._lock = threading.Lock()
+
+    async def decide(self, demands: Sequence[Demand]) -> Verdict:
+        """Take every demand or none."""
+        remaining: list[int] = []
+        takings = []
+        fits = True
+        with self._lock:
+            now = self._clock()
+            if now >= self._turn_at:
+                self._turn(now)
+            for subject, quotas, cost in demands:
+                for quota in quotas:
+                    windows = self._windows.get(quota.window_ms) or self._open(quota.window_ms, now)
+                    used, state = windows.weigh(quota.field + subject, quota.field, now)
+                    room = quota.amount - used - cost
+                    if room < 0:
+                        fits = False
+                    remaining.append(room)
+                    takings.append((windows, state, cost))
+            if fits:
+                resets = [windows.take(state, cost) for windows, state, cost in takings]
+                return Verdict(self, demands, remaining, resets, None, 0, now)
+            return self._refuse(demands, remaining, takings, now)
+
+    def _refuse(
+        self, demands: Sequence[Demand], remaining: list[int], takings: list[tuple[_Windows[Any], State, int]], now: int
+    ) -> Verdict:
+        """Finish a decision in which a quota does not fit; it may be one in shadow, which refuses nothing."""
+        quotas = [quota for demand in demands for quota in demand.quotas]
+        waits = [
+            windows.wait_ms(state, quota.amount - cost) if room < 0 else 0
+            for quota, room, (windows, state, cost) in zip(quotas, remaining, takings, strict=True)
+        ]
+        wait = max((wait for quota, wait in zip(quotas, waits, strict=True) if not quota.is_shadow), default=0)
+        resets = []
+        for index, (windows, state, cost) in enumerate(takings):
+            taken = cost if wait == 0 and waits[index] == 0 else 0
+            remaining[index] = max(0, remaining[index] + cost - taken)
+            resets.append(windows.take(state, taken))
+        return Verdict(self, demands, remaining, resets, waits, wait, now)
+
+    async def settle(self, changes: Sequence[Change], taken_at: int) -> None:
+        """Correct what was taken at that time."""
+        with self._lock:
+            now = self._clock()
+            for subject, quota, difference in changes:
+                windows = self._windows.get(quota.window_ms)
+                if windows is not None:
+                    windows.change(quota.field + subject, quota.field, difference, taken_at, now)
+
+    async def reset(self, subject: str) -> None:
+        """Forget everything that was counted for a subject."""
+        with self._lock:
+            for windows in self._windows.values():
+                windows.forget(subject)
+
+    async def aclose(self) -> None:
+        """Do nothing; there are no connections."""
+
+    def __len__(self) -> int:
+        """Give the number of counters."""
+        return sum(len(counters) for windows in self._windows.values() for counters in (*windows.young, *windows.old))
+
+    def _open(self, window_ms: int, now: int) -> _Windows[Any]:
+        windows = self._windows[window_ms] = self._make_windows(window_ms, self._max_keys, now)
+        self._turn_at = now
+        return windows
+
+    def _turn(self, now: int) -> None:
+        self._turn_at = min((windows.turn_next(now) for windows in self._windows.values()), default=now + 1)
+
+
+class _Windows(Generic[Count]):
+    """The counters of one window length, by name; a name is a quota's field and a subject."""
+
+    def __init__(self, window: int, max_keys: int, now: int) -> None:
+        shards = 1
+        while shards * _SHARD < max_keys:
+            shards *= 2
+        self.window = window
+        self.mask = shards - 1
+        self.young: list[dict[str, Count]] = [{} for _ in range(shards)]
+        self.old: list[dict[str, Count]] = [{} for _ in range(shards)]
+        self.ends = [now + window * (index + 1) // shards for index in range(shards)]
+        self._most = -(-max_keys // shards)
+        self._next = 0
+        self._fields: set[str] = set()
+
+    def weigh(self, name: str, field: str, now: int) -> tuple[int, State]:
+        """Give what is used, and what the other methods need to know."""
+        raise NotImplementedError
+
+    def take(self, state: State, cost: int) -> int:
+        """Count, and give the milliseconds until there is more left."""
+        raise NotImplementedError
+
+    def wait_ms(self, state: State, fitting: int) -> int:
+        """Give the milliseconds until use is at most ``fitting``."""
+        raise NotImplementedError
+
+    def change(self, name: str, field: str, difference: int, taken_at: int, now: int) -> None:
+        """Add to what was taken, or give back of it, never below nothing."""
+        raise NotImplementedError
+
+    def turn(self, shard: int, now: int) -> None:
+        """Begin a shard's next window."""
+        late = now - self.ends[shard]
+        self.old[shard] = self.young[shard] if late < self.window else {}
+        self.young[shard] = {}
+        self.ends[shard] += (late // self.window + 1) * self.window
+
+    def turn_next(self, now: int) -> int:
+        """Turn up to two shards whose time has come, also if nobody asks for them, and give the next time."""
+        for _ in range(2):
+            if self.ends[self._next] > now:
+                break
+            self.turn(self._next, now)
+            self._next = (self._next + 1) & self.mask
+        return max(self.ends[self._next], now + 1)
+
+    def place(self, name: str, field: str, shard: int, now: int) -> str:
+        """Find the place of a counter that the young generation does not hold yet."""
+        self._fields.add(field)
+        if len(self.young[shard]) < self._most or self._make_room(shard, now):
+            return name
+        return field + _OVERFLOW
+
+    def _make_room(self, shard: int, now: int) -> bool:
+        young = self.young[shard]
+        victim, least = None, 1.0
+        for name in list(islice(young, _LOOKED_AT)):
+            share = 1.0 if name.endswith(_OVERFLOW) else self.weigh(name, "", now)[0] / _amount_of(name)
+            if share >= 1:
+                young[name] = young.pop(name)  # to the end: the next search looks at others
+            elif share < least:
+                victim, least = name, share
+        if victim is None:
+            return False
+        del young[victim]
+        return True
+
+    def forget(self, subject: str) -> None:
+        """Drop the counters of a subject."""
+        for field in self._fields:
+            name = field + subject
+            shard = hash(name) & self.mask
+            self.young[shard].pop(name, None)
+            self.old[shard].pop(name, None)
+
+
+def _amount_of(name: str) -> int:
+    return int(name[: name.index("/")])
+
+
+class _SlidingWindows(_Windows[int]):
+    """Young: the current windows; old: those before."""
+
+    def weigh(self, name: str, field: str, now: int) -> tuple[int, State]:
+        shard = hash(name) & self.mask
+        left = self.ends[shard] - now
+        if left <= 0:
+            self.turn(shard, now)
+            left = self.ends[shard] - now
+        young, old = self.young[shard], self.old[shard]
+        current = young.get(name, 0)
+        previous = old.get(name, 0) if old else 0
+        if not current and field:
+            place = self.place(name, field, shard, now)
+            if place is not name:
+                name, current, previous = place, young.get(place, 0), previous + old.get(place, 0)
+        used = current + previous * left // self.window if previous else current
+        return used, (young, name, current, previous, left)
+
+    def take(self, state: State, cost: int) -> int:
+        young, name, current, previous, left = state
+        if cost:
+            young[name] = current = current + cost
+        return sliding_reset_ms(previous, current, left, self.window) if previous else left if current else 0
+
+    def wait_ms(self, state: State, fitting: int) -> int:
+        _, _, current, previous, left = state
+        return sliding_wait_ms(previous, current, left, self.window, fitting)
+
+    def change(self, name: str, field: str, difference: int, taken_at: int, now: int) -> None:
+        _, (young, name, _, _, left) = self.weigh(name, field, now)
+        counts = young
+        if difference < 0 and taken_at < now + left - self.window:
+            counts = self.old[hash(name) & self.mask]
+            if taken_at < now + left - 2 * self.window:
+                return
+        counts[name] = max(0, counts.get(name, 0) + difference)
+
+
+class _FixedWindows(_Windows[int]):
+    """A count, and above its bits the start of its window, which is the first hit. Old: begun a turn ago."""
+
+    def weigh(self, name: str, field: str, now: int) -> tuple[int, State]:
+        shard = hash(name) & self.mask
+        if self.ends[shard] <= now:
+            self.turn(shard, now)
+        for counts in (self.young[shard], self.old[shard]):
+            packed = counts.get(name)
+            if packed is not None and (left := (packed >> _COUNT_BITS) + self.window - now) > 0:
+                return packed & _COUNT_MASK, (counts, name, packed, left)
+        if field:
+            place = self.place(name, field, shard, now)
+            if place is not name:
+                return self.weigh(place, "", now)
+        return 0, (self.young[shard], name, now << _COUNT_BITS, self.window)
+
+    def take(self, state: State, cost: int) -> int:
+        counts, name, packed, left = state
+        if cost:
+            counts[name] = packed + cost
+        elif not packed & _COUNT_MASK:
+            return 0
+        return left  # type: ignore[no-any-return]
+
+    def wait_ms(self, state: State, fitting: int) -> int:  # noqa: ARG002 - the whole count leaves at once
+        return state[3]  # type: ignore[no-any-return]
+
+    def change(self, name: str, field: str, difference: int, taken_at: int, now: int) -> None:
+        used, (counts, name, packed, _) = self.weigh(name, field, now)
+        if difference > 0 or taken_at >= packed >> _COUNT_BITS:
+            counts[name] = packed + max(difference, -used)
+
+
+class _Log:
+    """When what was taken, oldest first, and the sum of it."""
+
+    __slots__ = ("entries", "total")
+
+    def __init__(self) -> None:
+        self.entries: deque[tuple[int, int]] = deque()
+        self.total = 0
+
+    def add(self, now: int, cost: int) -> None:
+        self.entries.append((now, cost))
+        self.total += cost
+
+    def expire(self, before: int) -> int:
+        while self.entries and self.entries[0][0] < before:
+            self.total -= self.entries.popleft()[1]
+        return self.total
+
+    def give_back(self, taken_at: int, cost: int) -> None:
+        later = []
+        while cost and self.entries and self.entries[-1][0] >= taken_at:
+            at, taken = self.entries.pop()
+            back = min(cost, taken) if at == taken_at else 0
+            cost -= back
+            self.total -= back
+            later.append((at, taken - back))
+        self.entries.extend(entry for entry in reversed(later) if entry[1])
+
+
+class _MovingWindows(_Windows[_Log]):
+    """Young: logs written to since the turn; old: written to in the window before."""
+
+    def weigh(self, name: str, field: str, now: int) -> tuple[int, State]:
+        shard = hash(name) & self.mask
+        if self.ends[shard] <= now:
+            self.turn(shard, now)
+        # What was taken a whole window ago, to the millisecond, still counts (limits' own rule).
+        before = now - self.window
+        used, own = 0, None
+        log = self.young[shard].get(name)
+        if log is None:
+            own = self.old[shard].get(name)
+            used = own.expire(before) if own is not None else 0
+            if field and (place := self.place(name, field, shard, now)) is not name:
+                name, log = place, self.young[shard].get(place)
+        used += log.expire(before) if log is not None else 0
+        return used, (shard, name, log, own, now)
+
+    def take(self, state: State, cost: int) -> int:
+        shard, name, log, own, now = state
+        if cost:
+            if log is None:
+                log = self.young[shard][name] = self.old[shard].pop(name, None) or _Log()
+            log.add(now, cost)
+        oldest = min((each.entries[0][0] for each in (log, own) if each is not None and each.entries), default=None)
+        return 0 if oldest is None else oldest + self.window + 1 - now
+
+    def wait_ms(self, state: State, fitting: int) -> int:
+        _, _, log, own, now = state
+        entries = sorted(entry for each in (log, own) if each is not None for entry in each.entries)
+        over = sum(cost for _, cost in entries) - fitting
+        for at, cost in entries:
+            over -= cost
+            if over <= 0:
+                break
+        return at + self.window + 1 - now
+
+    def change(self, name: str, field: str, difference: int, taken_at: int, now: int) -> None:
+        _, state = self.weigh(name, field, now)
+        if difference > 0:
+            self.take(state, difference)
+        elif (log := state[2] or state[3]) is not None:
+            log.give_back(taken_at, -difference)
+
+
+_STRATEGIES: dict[str, type[_Windows[Any]]] = {
+    "sliding-window-counter": _SlidingWindows,
+    "fixed-window": _FixedWindows,
+    "moving-window": _MovingWindows,
+}

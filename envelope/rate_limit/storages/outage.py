@@ -1,0 +1,3 @@
+from typing import Literal
+OnOutage = Literal["local", "allow", "deny"]
+class OutageGuard: ...

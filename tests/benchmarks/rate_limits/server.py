@@ -1,0 +1,204 @@
+"""Measures the limits on a real server: rows 9, 10 and 11.
+
+The floor is our own script, sent as we send it but once per request and through redis-py: its command is overheard
+from one of our requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from tests.benchmarks.measure import Figures, Runs, compare
+from tests.benchmarks.rate_limits.apps import ample, starlette_of, tight
+from tests.benchmarks.rate_limits.drive import (
+    IN_FLIGHT,
+    Driver,
+    FlawedError,
+    InFlight,
+    OneByOne,
+    Sends,
+    exhaust,
+)
+from tests.benchmarks.rate_limits.floors import ScriptFloor
+from tests.benchmarks.rate_limits.subjects import FLOOR, OURS, SUBJECTS, Setup, build
+from tests.benchmarks.report import print_table, verdict
+from tests.servers.delay import Delay
+from tests.servers.server import Server
+
+_COUNTS = (1, 3)
+#: The floor without an application: nothing but the call.
+RAW = "the script alone"
+#: The most that an admitted request costs over the floor, one at a time and in flight (rows 9 and 10); the most that
+#: three limits cost over one; the least rate over the floor's with the server far away (row 11).
+_ALONE, _IN_FLIGHT, _THREE, _RATE = 1.2, 0.6, 1.1, 1.5
+
+_STAND_IN = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local limits = (#ARGV - 1) / 3
+local cost = tonumber(ARGV[1])
+local fields = {}
+for i = 1, limits do fields[i] = ARGV[3 * i - 1] end
+local states = redis.call('HMGET', KEYS[1], unpack(fields))
+local written, reply, admitted = {}, {}, true
+for i = 1, limits do
+  local amount, window = tonumber(ARGV[3 * i]), tonumber(ARGV[3 * i + 1])
+  local began, previous, current = now, 0, 0
+  if states[i] then
+    local b, p, c = string.match(states[i], '(%d+) (%d+) (%d+)')
+    began, previous, current = tonumber(b), tonumber(p), tonumber(c)
+    local gone = math.floor((now - began) / window)
+    if gone == 1 then previous, current = current, 0 elseif gone > 1 then previous, current = 0, 0 end
+    began = began + gone * window
+  end
+  local left = began + window - now
+  local remaining = amount - current - math.floor(previous * left / window) - cost
+  if remaining < 0 then admitted = false end
+  written[2 * i - 1] = fields[i]
+  written[2 * i] = string.format('%d %d %d', began, previous, current + cost)
+  reply[2 * i - 1], reply[2 * i] = string.format('%d', remaining), string.format('%d', left)
+end
+if admitted then
+  redis.call('HSET', KEYS[1], unpack(written))
+  redis.call('PEXPIRE', KEYS[1], 2 * 86400000)
+end
+return table.concat(reply, ' ')
+"""
+
+
+async def measure_server(*, rounds: int, batch_s: float) -> None:
+    """Measure every subject on a server nearby and on one that is 1 ms away, and print what was found."""
+    with Server() as server:
+        for title, runner, bar in (("one at a time (row 9)", OneByOne, _ALONE), ("64 in flight (row 10)", InFlight, _IN_FLIGHT)):
+            async with AsyncExitStack() as stack:
+                admitted, refused, flaws = await _prepare(server.url, _COUNTS, runner, stack)
+                for outcome, runners in (("admitted", admitted), ("refused", refused)):
+                    figures = await compare(runners, rounds=rounds, batch_s=batch_s)
+                    trips = {name: await _count_trips(server, runners[name]) for name in runners}
+                    _print_near(f"Valkey, {title}, {outcome}", figures, trips, flaws, bar)
+        with Delay(server.port) as delay:
+            async with AsyncExitStack() as stack:
+                runners, _, flaws = await _prepare(delay.url, (3,), InFlight, stack)
+                _print_far(await compare(runners, rounds=max(rounds // 3, 3), batch_s=batch_s), flaws)
+
+
+async def _prepare(
+    url: str, counts: Sequence[int], run: Callable[[Sends], Runs], stack: AsyncExitStack
+) -> tuple[dict[str, Runs], dict[str, Runs], dict[str, str]]:
+    """Build everybody, see limits enforced, and give who admits, who refuses, and who is not measured."""
+    admitted: dict[str, Runs] = {}
+    refused: dict[str, Runs] = {}
+    flaws: dict[str, str] = {}
+    addresses = (f"10.1.{number >> 8}.{number & 255}" for number in range(1, 1000))
+    for count in counts:
+        for limits, runners in ((ample(count), admitted), (tight(count), refused)):
+            script = await _Script.load(url, Setup(limits=limits, url=url), next(addresses), stack)
+            floor = Driver(ScriptFloor(starlette_of(), script.call, limits[-1].amount))
+            if runners is refused:
+                for _ in range(10):
+                    await floor.send()
+            runners[f"{RAW} {count}"] = run(script)
+            runners[f"{FLOOR} {count}"] = run(floor)
+    for name, subject in SUBJECTS.items():
+        if name == FLOOR:
+            continue
+        if reason := subject.unable.get("server"):
+            flaws[name] = f"- {reason}"
+            continue
+        try:
+            for count in counts:
+                driver = Driver(await build(name, Setup(limits=tight(count), url=url), stack), address=next(addresses))
+                await exhaust(driver)
+                refused[f"{name} {count}"] = run(driver)
+                driver = Driver(await build(name, Setup(limits=ample(count), url=url), stack), address=next(addresses))
+                await driver.send()
+                admitted[f"{name} {count}"] = run(driver)
+        except FlawedError as flaw:
+            flaws[name] = f"FLAWED: {flaw}"
+            for runners in (admitted, refused):
+                for count in counts:
+                    runners.pop(f"{name} {count}", None)
+    return admitted, refused, flaws
+
+
+class _Script:
+    """Sends the script once per request."""
+
+    def __init__(self, client: Any, command: Sequence[Any]) -> None:
+        self._client = client
+        self._command = command
+
+    @classmethod
+    async def load(cls, url: str, setup: Setup, address: str, stack: AsyncExitStack) -> _Script:
+        client = importlib.import_module("redis.asyncio").from_url(url)
+        stack.push_async_callback(client.aclose)
+        sha = await client.script_load(_STAND_IN)
+        arguments = [
+            part for limit in setup.limits for part in (limit.notation, limit.amount, limit.window_s * 1000)
+        ]
+        return cls(client, ["EVALSHA", sha, 1, address, 1, *arguments])
+
+    async def call(self) -> tuple[int, float]:
+        reply = await self._client.execute_command(*self._command)
+        figures = reply.split()
+        least = min(range(0, len(figures), 2), key=lambda place: int(figures[place]))
+        return int(figures[least]), int(figures[least + 1]) / 1000
+
+    async def send(self) -> None:
+        await self._client.execute_command(*self._command)
+
+
+async def _count_trips(server: Server, runner: Runs) -> float:
+    await runner.run(1)
+    with server.counting() as traffic:
+        await runner.run(IN_FLIGHT)
+    return traffic.round_trips / IN_FLIGHT
+
+
+def _print_near(
+    title: str, figures: Mapping[str, Figures], trips: Mapping[str, float], flaws: Mapping[str, str], bar: float
+) -> None:
+    rows: list[Sequence[str]] = []
+    for name in (RAW, *SUBJECTS):
+        if name in flaws:
+            rows.append((name, flaws[name]))
+            continue
+        cells: list[str] = []
+        for count in _COUNTS:
+            own = figures[f"{name} {count}"]
+            cells += [
+                f"{own.median_us:.1f}",
+                f"{own.ratio(figures[f'{FLOOR} {count}']):.2f}",
+                f"{own.ratio(figures[f'{RAW} {count}']):.2f}",
+                f"{trips[f'{name} {count}']:.2f}",
+            ]
+        ratios = [figures[f"{name} {count}"].ratio(figures[f"{FLOOR} {count}"]) for count in _COUNTS]
+        three = figures[f"{name} 3"].ratio(figures[f"{name} 1"])
+        held = max(ratios) <= bar and three <= _THREE and max(trips[f"{name} {count}"] for count in _COUNTS) <= 1
+        judged = verdict(held, f"{bar} x floor, {_THREE} x") if name == OURS else ("", "")
+        rows.append((name, *cells, f"{three:.2f}", *judged))
+    columns = [f"{count}: {column}" for count in _COUNTS for column in ("us", "x floor", "x script", "trips")]
+    print_table(title, rows, ("subject", *columns, "3 / 1", "bar", ""))
+
+
+def _print_far(figures: Mapping[str, Figures], flaws: Mapping[str, str]) -> None:
+    rows: list[Sequence[str]] = []
+    for name in (RAW, *SUBJECTS):
+        if name in flaws:
+            rows.append((name, flaws[name]))
+            continue
+        own = figures[f"{name} 3"]
+        rate = 1 / own.ratio(figures[f"{FLOOR} 3"])
+        judged = verdict(rate >= _RATE, f"{_RATE} x floor") if name == OURS else ("", "")
+        rows.append((name, f"{1e6 / own.median_us:,.0f}", f"{rate:.2f}", *judged))
+    print_table(
+        "Valkey 1 ms away, 64 in flight, 3 limits, admitted (row 11)",
+        rows,
+        ("subject", "requests/s", "x floor's", "bar", ""),
+    )
