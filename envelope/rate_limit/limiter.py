@@ -14,9 +14,8 @@ from envelope.rate_limit.address import client_address
 from envelope.rate_limit.endpoints import limit_endpoint
 from envelope.rate_limit.headers import STYLES, Fields, FieldWriter, Style
 from envelope.rate_limit.plans import Cost, Key, Limit, Plan, RouteLimit, check_cost
-from envelope.rate_limit.quotas import Quota
+from envelope.rate_limit.quotas import Quota, Strategy
 from envelope.rate_limit.routes import parse_key, template_of
-from envelope.rate_limit.storages.memory import Strategy
 from envelope.rate_limit.storages.opening import open_storage
 from envelope.rate_limit.storages.outage import OnOutage
 from envelope.rate_limit.tally import Tally, note

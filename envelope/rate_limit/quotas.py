@@ -7,8 +7,12 @@ This module decides nothing; the storages do.
 from __future__ import annotations
 
 import functools
+from typing import Literal
 
 from envelope.errors.tree import ConfigurationError
+
+#: How windows move; the meanings are those of ``limits``.
+Strategy = Literal["sliding-window-counter", "fixed-window", "moving-window"]
 
 #: Largest amount x window in milliseconds: the scripts reckon in doubles, which are exact up to here.
 _LARGEST = 2**53

@@ -178,13 +178,13 @@ class _Place:
         self._regex: re.Pattern[str] | None = None
         self._inner_root_path = ""
         if isinstance(original, Mount | Host):
-            self._prefix, self._endpoint = prefix + getattr(route, "path", ""), route.app
+            self._prefix, self._endpoint = prefix + (getattr(route, "path", None) or ""), route.app
             self.inner = _places(_readable(route.routes), self._prefix)
             # FastAPI puts its own root path, if it has one, in the place of the mount's.
             self._inner_root_path = getattr(route.app, "root_path", "")
         if isinstance(original, Route | WebSocketRoute | Mount):
             path = f"{route.path}/{{path:path}}" if isinstance(original, Mount) else route.path
-            self.template = prefix + _spell(path)
+            self.template = _spell(prefix + path)
             # Somebody's own matches() or flags may fit any path, and are asked each time.
             is_known = type(original).matches.__module__ in _FRAMEWORKS
             if is_known and route.path_regex.flags == re.UNICODE:
@@ -336,7 +336,7 @@ class _Level(Generic[Entry]):
             inside = place.enter(scope, path)
             if inside is None:
                 continue
-            for rival in rivals:  # they come earlier, and those among them that have entries did not fit
+            for rival in rivals:  # earlier in the router, and without entries
                 if rival.enter(scope, path) is not None:
                     return None
             found = None if inner is None else inner.find(inside, method)

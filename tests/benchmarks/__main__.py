@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib.util
 import platform
-from collections.abc import Callable
 from dataclasses import dataclass
 
+from tests.benchmarks.event_loop import find_event_loop
 from tests.benchmarks.imports import measure_import
 from tests.benchmarks.measure import Client, compare
 from tests.benchmarks.report import print_import, print_peaks, print_table, rows_of
@@ -35,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a smoke run: the figures mean little")
     effort = QUICK if parser.parse_args().quick else FULL
-    name, new_loop = _event_loop()
+    name, new_loop = find_event_loop()
     print(f"Python {platform.python_version()}, {name}, in process; medians of {effort.rounds} rounds")
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(_measure(effort))
@@ -81,13 +80,6 @@ async def _measure_memory() -> None:
     clients, _ = await _prepare(work)
     peaks = {subject: await client.peak() for subject, client in clients.items()}
     print_peaks("Memory of a stream of 100 x 64 KB (row 2)", peaks, most=2 * _CHUNK)
-
-
-def _event_loop() -> tuple[str, Callable[[], asyncio.AbstractEventLoop] | None]:
-    if importlib.util.find_spec("uvloop") is None:
-        return "asyncio (uvloop is not installed)", None
-    uvloop = importlib.import_module("uvloop")
-    return f"uvloop {uvloop.__version__}", uvloop.new_event_loop
 
 
 if __name__ == "__main__":

@@ -13,17 +13,16 @@ newcomers of a shard share one counter.
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
-from envelope.rate_limit.quotas import Quota
+from envelope.rate_limit.clock import monotonic_ms
+from envelope.rate_limit.quotas import Quota, Strategy
 from envelope.rate_limit.verdicts import Change, Demand, Verdict
 from envelope.rate_limit.windows import sliding_reset_ms, sliding_wait_ms
 
-Strategy = Literal["sliding-window-counter", "fixed-window", "moving-window"]
 Count = TypeVar("Count")
 State = Any
 
@@ -38,11 +37,6 @@ _OVERFLOW = "\0overflow"
 #: Bits of a fixed window's count; its start stands above them.
 _COUNT_BITS = 56
 _COUNT_MASK = (1 << _COUNT_BITS) - 1
-
-
-def monotonic_ms() -> int:
-    """Give the milliseconds of the clock that no one sets."""
-    return time.monotonic_ns() // 1_000_000
 
 
 class MemoryStorage:

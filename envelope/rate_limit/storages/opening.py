@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from urllib.parse import urlsplit
 
 from envelope.errors.tree import ConfigurationError
-from envelope.rate_limit.storages.memory import MemoryStorage, Strategy
+from envelope.rate_limit.quotas import Strategy
+from envelope.rate_limit.storages.memory import MemoryStorage
 from envelope.rate_limit.storages.outage import OnOutage, OutageGuard
+from envelope.rate_limit.storages.redis.links import SCHEMES
+from envelope.rate_limit.storages.redis.storage import RedisStorage
+from envelope.rate_limit.storages.through_limits import LimitsStorage
 from envelope.rate_limit.verdicts import Storage
+
+logger = logging.getLogger("envelope.rate_limit")
 
 _THROUGH_LIMITS = ("memcached", "mongodb", "mongodb+srv")
 
@@ -27,4 +35,33 @@ def open_storage(
     Raises:
         ConfigurationError: The URL names no storage, or its client is not installed.
     """
-    return MemoryStorage(strategy, max_keys=max_keys)
+    local = MemoryStorage(strategy, max_keys=max_keys)
+    if isinstance(storage, MemoryStorage):
+        return storage
+    if not isinstance(storage, str):
+        own = storage
+        return OutageGuard(own, type(own).__name__, on_outage=on_outage, local=local, timeout_s=timeout_s)
+    parts = urlsplit(storage)
+    if parts.scheme == "memory":
+        _warn_of_workers()
+        return local
+    name = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    if parts.scheme in SCHEMES:
+        redis = RedisStorage(storage, strategy, timeout_s=timeout_s, namespace=namespace, key_secret=key_secret)
+        return OutageGuard(redis, name, on_outage=on_outage, local=local)
+    if parts.scheme in _THROUGH_LIMITS:
+        through = LimitsStorage(storage, strategy)
+        return OutageGuard(through, name, on_outage=on_outage, local=local, timeout_s=timeout_s)
+    known = ", ".join(("memory", *SCHEMES, *_THROUGH_LIMITS))
+    raise ConfigurationError(f"unknown storage {parts.scheme!r} (known: {known}); write it as 'redis://host:6379/0'")
+
+
+def _warn_of_workers() -> None:
+    workers = os.environ.get("WEB_CONCURRENCY", "")
+    if workers.isdecimal() and int(workers) > 1:
+        logger.warning(
+            "memory:// counts in each process on its own: %s workers admit %s times the limits;"
+            " name a storage that they share: RateLimiter(storage='redis://...')",
+            workers,
+            workers,
+        )

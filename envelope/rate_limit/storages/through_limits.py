@@ -9,12 +9,12 @@ Windows are told apart by the clocks of the processes (and MongoDB's own), which
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import itertools
 import math
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from hashlib import blake2b
+from importlib.util import find_spec
 from typing import Any, NamedTuple, TypeVar
 
 from envelope.errors.tree import ConfigurationError
@@ -241,7 +241,7 @@ class LimitsStorage:
             raise ConfigurationError(f"unknown storage {scheme!r} (known through limits: {', '.join(_CLIENTS)})")
         if not place.split("/")[0].rpartition("@")[2]:
             raise ConfigurationError(f"a storage at {scheme}:// names no server; write {scheme}://host:port")
-        if importlib.util.find_spec(package) is None:
+        if find_spec(package) is None:
             raise ConfigurationError(f"a storage at {scheme}:// needs a package; install {package}")
         options = _OPTIONS.get(scheme, {})
         self._build: Callable[[], Any] = lambda: storage_from_string(
@@ -411,7 +411,7 @@ async def _take(windows: _Windows, asked: _Asked, wait: int) -> bool:
 
 
 async def _give_back(windows: _Windows, taken: Iterable[_Asked], taken_at: float) -> None:
-    await asyncio.gather(*(windows.give_back(*each, taken_at) for each in taken if each.cost))
+    await asyncio.gather(*(windows.give_back(*each, taken_at) for each in taken))
 
 
 def _longest(asked: Sequence[_Asked], waits: Sequence[int]) -> int:

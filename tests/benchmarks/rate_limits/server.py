@@ -15,7 +15,7 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from tests.benchmarks.measure import Figures, Runs, compare
-from tests.benchmarks.rate_limits.apps import ample, starlette_of, tight
+from tests.benchmarks.rate_limits.apps import ADMITTED, ample, starlette_of, tight
 from tests.benchmarks.rate_limits.drive import (
     IN_FLIGHT,
     Driver,
@@ -26,6 +26,7 @@ from tests.benchmarks.rate_limits.drive import (
     exhaust,
 )
 from tests.benchmarks.rate_limits.floors import ScriptFloor
+from tests.benchmarks.rate_limits.overhear import overhear
 from tests.benchmarks.rate_limits.subjects import FLOOR, OURS, SUBJECTS, Setup, build
 from tests.benchmarks.report import print_table, verdict
 from tests.servers.delay import Delay
@@ -38,50 +39,18 @@ RAW = "the script alone"
 #: three limits cost over one; the least rate over the floor's with the server far away (row 11).
 _ALONE, _IN_FLIGHT, _THREE, _RATE = 1.2, 0.6, 1.1, 1.5
 
-_STAND_IN = """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local limits = (#ARGV - 1) / 3
-local cost = tonumber(ARGV[1])
-local fields = {}
-for i = 1, limits do fields[i] = ARGV[3 * i - 1] end
-local states = redis.call('HMGET', KEYS[1], unpack(fields))
-local written, reply, admitted = {}, {}, true
-for i = 1, limits do
-  local amount, window = tonumber(ARGV[3 * i]), tonumber(ARGV[3 * i + 1])
-  local began, previous, current = now, 0, 0
-  if states[i] then
-    local b, p, c = string.match(states[i], '(%d+) (%d+) (%d+)')
-    began, previous, current = tonumber(b), tonumber(p), tonumber(c)
-    local gone = math.floor((now - began) / window)
-    if gone == 1 then previous, current = current, 0 elseif gone > 1 then previous, current = 0, 0 end
-    began = began + gone * window
-  end
-  local left = began + window - now
-  local remaining = amount - current - math.floor(previous * left / window) - cost
-  if remaining < 0 then admitted = false end
-  written[2 * i - 1] = fields[i]
-  written[2 * i] = string.format('%d %d %d', began, previous, current + cost)
-  reply[2 * i - 1], reply[2 * i] = string.format('%d', remaining), string.format('%d', left)
-end
-if admitted then
-  redis.call('HSET', KEYS[1], unpack(written))
-  redis.call('PEXPIRE', KEYS[1], 2 * 86400000)
-end
-return table.concat(reply, ' ')
-"""
-
-
 async def measure_server(*, rounds: int, batch_s: float) -> None:
     """Measure every subject on a server nearby and on one that is 1 ms away, and print what was found."""
     with Server() as server:
         for title, runner, bar in (("one at a time (row 9)", OneByOne, _ALONE), ("64 in flight (row 10)", InFlight, _IN_FLIGHT)):
+            server.flush()
             async with AsyncExitStack() as stack:
                 admitted, refused, flaws = await _prepare(server.url, _COUNTS, runner, stack)
                 for outcome, runners in (("admitted", admitted), ("refused", refused)):
                     figures = await compare(runners, rounds=rounds, batch_s=batch_s)
                     trips = {name: await _count_trips(server, runners[name]) for name in runners}
                     _print_near(f"Valkey, {title}, {outcome}", figures, trips, flaws, bar)
+        server.flush()
         with Delay(server.port) as delay:
             async with AsyncExitStack() as stack:
                 runners, _, flaws = await _prepare(delay.url, (3,), InFlight, stack)
@@ -98,11 +67,10 @@ async def _prepare(
     addresses = (f"10.1.{number >> 8}.{number & 255}" for number in range(1, 1000))
     for count in counts:
         for limits, runners in ((ample(count), admitted), (tight(count), refused)):
-            script = await _Script.load(url, Setup(limits=limits, url=url), next(addresses), stack)
+            script = await _load(Setup(limits=limits, url=url), next(addresses), stack)
             floor = Driver(ScriptFloor(starlette_of(), script.call, limits[-1].amount))
             if runners is refused:
-                for _ in range(10):
-                    await floor.send()
+                await _exhaust(floor)
             runners[f"{RAW} {count}"] = run(script)
             runners[f"{FLOOR} {count}"] = run(floor)
     for name, subject in SUBJECTS.items():
@@ -127,31 +95,43 @@ async def _prepare(
     return admitted, refused, flaws
 
 
+async def _exhaust(floor: Driver) -> None:
+    """See the floor admit and then refuse; it knows one client only, which has sent requests already."""
+    statuses = [(await floor.answer())[0] for _ in range(ADMITTED)]
+    if statuses[-1] != 429:
+        raise RuntimeError(f"the floor answers {statuses}")
+
+
 class _Script:
     """Sends the script once per request."""
 
-    def __init__(self, client: Any, command: Sequence[Any]) -> None:
+    def __init__(self, client: Any, command: list[bytes]) -> None:
         self._client = client
         self._command = command
 
-    @classmethod
-    async def load(cls, url: str, setup: Setup, address: str, stack: AsyncExitStack) -> _Script:
-        client = importlib.import_module("redis.asyncio").from_url(url)
-        stack.push_async_callback(client.aclose)
-        sha = await client.script_load(_STAND_IN)
-        arguments = [
-            part for limit in setup.limits for part in (limit.notation, limit.amount, limit.window_s * 1000)
-        ]
-        return cls(client, ["EVALSHA", sha, 1, address, 1, *arguments])
-
     async def call(self) -> tuple[int, float]:
-        reply = await self._client.execute_command(*self._command)
-        figures = reply.split()
-        least = min(range(0, len(figures), 2), key=lambda place: int(figures[place]))
-        return int(figures[least]), int(figures[least + 1]) / 1000
+        """Give what is left, below 0 if that is not enough, and the seconds until there is more."""
+        # The time, and for each limit: what remains, milliseconds until there is more, milliseconds to wait.
+        figures = (await self.reply()).split()
+        wait_ms = max(map(int, figures[3::3]))
+        if wait_ms:
+            return -1, wait_ms / 1000
+        remaining = [int(figure) for figure in figures[1::3]]
+        least = min(remaining)
+        return least, int(figures[3 * remaining.index(least) + 2]) / 1000
+
+    async def reply(self) -> bytes:
+        return await self._client.execute_command(*self._command)  # type: ignore[no-any-return]
 
     async def send(self) -> None:
-        await self._client.execute_command(*self._command)
+        await self.reply()
+
+
+async def _load(setup: Setup, address: str, stack: AsyncExitStack) -> _Script:
+    command = await overhear(setup, address)
+    client = importlib.import_module("redis.asyncio").from_url(setup.url)
+    stack.push_async_callback(client.aclose)
+    return _Script(client, command)
 
 
 async def _count_trips(server: Server, runner: Runs) -> float:

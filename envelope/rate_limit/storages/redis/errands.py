@@ -1,0 +1,111 @@
+"""What is to be done on the server, and how it is written on the wire.
+
+A script takes any number of errands at once, so those that travel together are one command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from envelope.rate_limit.storages.redis.scripts import Script
+
+
+class Arguments(NamedTuple):
+    """Arguments of a script, as they are and encoded."""
+
+    values: tuple[bytes, ...]
+    encoded: bytes
+
+    @classmethod
+    def of(cls, *values: str | int) -> Arguments:
+        """Encode arguments."""
+        as_bytes = tuple(str(value).encode() for value in values)
+        return cls(as_bytes, b"".join(map(_encode, as_bytes)))
+
+
+class Errand:
+    """One call of a script, or a part of one.
+
+    Attributes:
+        script: What to run.
+        keys: The script's keys.
+        arguments: The script's arguments.
+        size: How many numbers of the reply are the answer to this errand.
+        deadline: When whoever waits has waited long enough, in the event loop's time.
+        answer: The server's time in milliseconds, followed by those numbers; set once.
+    """
+
+    __slots__ = ("answer", "arguments", "deadline", "keys", "script", "size")
+
+    def __init__(
+        self,
+        script: Script,
+        keys: Sequence[bytes],
+        arguments: Arguments,
+        size: int,
+        deadline: float,
+        answer: asyncio.Future[list[int]],
+    ) -> None:
+        self.script = script
+        self.keys = keys
+        self.arguments = arguments
+        self.size = size
+        self.deadline = deadline
+        self.answer = answer
+
+    def finish(self, answer: list[int]) -> None:
+        """Hand over the answer, if somebody still waits for it."""
+        if not self.answer.done():
+            self.answer.set_result(answer)
+
+    def fail(self, error: Exception) -> None:
+        """Hand over an error, if somebody still waits."""
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
+class Command(NamedTuple):
+    """Errands of one script that follow each other."""
+
+    script: Script
+    errands: Sequence[Errand]
+
+    def encode(self, *, with_text: bool = False) -> bytes:
+        """Write the command in RESP.
+
+        Args:
+            with_text: Send the script itself, because the server does not know it by its digest.
+        """
+        keys = [key for errand in self.errands for key in errand.keys]
+        count = 3 + len(keys) + sum(len(errand.arguments.values) for errand in self.errands)
+        name, script = (b"EVAL", self.script.text) if with_text else (b"EVALSHA", self.script.sha)
+        parts = [b"*%d\r\n" % count, _encode(name), _encode(script), _encode(b"%d" % len(keys))]
+        parts += map(_encode, keys)
+        parts += [errand.arguments.encoded for errand in self.errands]
+        return b"".join(parts)
+
+    def finish(self, reply: bytes) -> None:
+        """Give each errand its part of the reply."""
+        numbers = list(map(int, reply.split()))
+        position = 1
+        for errand in self.errands:
+            end = position + errand.size
+            errand.finish(numbers[:1] + numbers[position:end])
+            position = end
+
+    def fail(self, error: Exception) -> None:
+        """Fail each errand."""
+        for errand in self.errands:
+            errand.fail(error)
+
+
+def merge(errands: Iterable[Errand]) -> list[Command]:
+    """Put errands of the same script that follow each other into one command."""
+    return [Command(script, list(group)) for script, group in groupby(errands, key=lambda errand: errand.script)]
+
+
+def _encode(argument: bytes) -> bytes:
+    return b"$%d\r\n%b\r\n" % (len(argument), argument)

@@ -1,0 +1,44 @@
+-- The window before counts with the share of it that the sliding window still covers: windows.py in Lua.
+
+local LIFETIME = 2
+
+local function roll(quota, start, current, previous)
+  local window = quota.window
+  if not start or now >= start + 2 * window then
+    start, current, previous, quota.is_new = now, 0, 0, true
+  elseif now >= start + window then
+    start, current, previous, quota.is_new = start + window, 0, current, true
+  elseif now < start then -- the server's clock was set back
+    start, quota.is_new = now, true
+  end
+  quota.start, quota.current, quota.previous = start, current, previous
+  quota.left = start + window - now
+end
+
+local function used(quota)
+  return quota.current + math.floor(quota.previous * quota.left / quota.window)
+end
+
+local function reset(quota)
+  local weighted = math.floor(quota.previous * quota.left / quota.window)
+  if weighted > 0 then
+    return quota.left - math.floor((weighted * quota.window - 1) / quota.previous)
+  end
+  return quota.current > 0 and quota.left or 0
+end
+
+local function wait(quota, fitting)
+  if quota.current <= fitting then
+    return quota.left - math.floor(((fitting - quota.current + 1) * quota.window - 1) / quota.previous)
+  end
+  return quota.left + quota.window - math.floor(((fitting + 1) * quota.window - 1) / quota.current)
+end
+
+local function change(quota, difference, taken_at)
+  if difference > 0 or taken_at >= quota.start then
+    quota.current = math.max(0, quota.current + difference)
+  elseif taken_at >= quota.start - quota.window then
+    quota.previous = math.max(0, quota.previous + difference)
+  end
+  quota.is_changed = true
+end
