@@ -8,11 +8,13 @@ draft-ietf-httpapi-ratelimit-headers-11, which is not settled yet: two lists of 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
+from math import ceil
+from time import time
 from typing import Literal
 
 from envelope.rate_limit.quotas import Quota
+from envelope.rate_limit.verdicts import Verdict
 
 Style = Literal["both", "legacy", "draft", "none"]
 Fields = list[tuple[bytes, bytes]]
@@ -25,11 +27,16 @@ STYLES: dict[Style, tuple[bool, bool]] = {
     "none": (False, False),
 }
 
-#: A cache would give these figures to others, who have theirs.
-_SHARED = (b"public", b"s-maxage")
-
-_NAMES = frozenset(
-    (b"x-ratelimit-limit", b"x-ratelimit-remaining", b"x-ratelimit-reset", b"ratelimit-policy", b"ratelimit")
+#: Our fields, and the one that may forbid them.
+WATCHED = frozenset(
+    (
+        b"x-ratelimit-limit",
+        b"x-ratelimit-remaining",
+        b"x-ratelimit-reset",
+        b"ratelimit-policy",
+        b"ratelimit",
+        b"cache-control",
+    )
 )
 
 
@@ -41,38 +48,35 @@ class FieldWriter:
         style: Which fields there are.
     """
 
-    __slots__ = ("_legacy", "_limits", "_policy", "_template", "_visible")
+    __slots__ = ("_limits", "_policy", "_template", "_visible")
 
     def __init__(self, quotas: Sequence[Quota], style: Style) -> None:
         visible = {quota.name: index for index, quota in enumerate(quotas) if not quota.is_shadow}
-        names = [_quote(name) for name in visible]
         shown = [quotas[index] for index in visible.values()]
+        names = [_quote(name) for name in visible]
+        has_legacy, has_draft = STYLES[style]
         # A quota that was charged twice is shown once, as it was last; None: the figures are as they come.
         self._visible = list(visible.values()) if len(visible) < len(quotas) else None
-        self._legacy, draft = STYLES[style] if shown else (False, False)
-        self._limits = [b"%d" % quota.amount for quota in shown]
-        self._policy = self._template = b""
-        if draft:
-            self._policy = b", ".join(
+        self._limits = [(b"x-ratelimit-limit", b"%d" % quota.amount) for quota in shown if has_legacy]
+        self._policy: tuple[bytes, bytes] | None = None
+        self._template = b""
+        if has_draft and shown:
+            policies = [
                 b"%b;q=%d;w=%d" % (name, quota.amount, quota.window_ms // 1000)
                 for name, quota in zip(names, shown, strict=True)
-            )
-            self._template = b", ".join(b"%b;r=%%d;t=%%d" % name.replace(b"%", b"%%") for name in names)
+            ]
+            self._policy = b"ratelimit-policy", b", ".join(policies)
+            self._template = b", ".join([b"%b;r=%%d;t=%%d" % name.replace(b"%", b"%%") for name in names])
 
-    def write(self, remaining: Sequence[int], resets_ms: Sequence[int], waits_ms: Sequence[int] | None) -> Fields:
-        """Write the fields for these figures of the quotas.
-
-        Args:
-            remaining: What is left.
-            resets_ms: Milliseconds until there is more.
-            waits_ms: Milliseconds until the cost fits; None if it fits everywhere.
-        """
+    def write(self, verdict: Verdict) -> Fields:
+        """Write the fields for a verdict about the quotas."""
+        remaining, resets_ms, waits_ms = verdict.remaining, verdict.resets_ms, verdict.waits_ms
         if self._visible is not None:
             remaining = [remaining[index] for index in self._visible]
             resets_ms = [resets_ms[index] for index in self._visible]
             waits_ms = waits_ms and [waits_ms[index] for index in self._visible]
         fields: Fields = []
-        if self._legacy:
+        if self._limits:
             if waits_ms and any(waits_ms):
                 reset_ms = max(waits_ms)
                 index = waits_ms.index(reset_ms)
@@ -80,32 +84,22 @@ class FieldWriter:
                 index = remaining.index(min(remaining)) if len(remaining) > 1 else 0
                 reset_ms = resets_ms[index]
             fields = [
-                (b"x-ratelimit-limit", self._limits[index]),
+                self._limits[index],
                 (b"x-ratelimit-remaining", b"%d" % remaining[index]),
-                (b"x-ratelimit-reset", b"%d" % -((-time.time() * 1000 - reset_ms) // 1000)),
+                (b"x-ratelimit-reset", b"%d" % ceil(time() + reset_ms / 1000)),
             ]
-        if self._policy:
-            # r and t in turn, as the template wants them; t rounded up.
-            figures = [0] * (2 * len(remaining))
-            figures[::2] = remaining
-            figures[1::2] = [-(-reset_ms // 1000) for reset_ms in resets_ms]
-            fields.append((b"ratelimit-policy", self._policy))
-            fields.append((b"ratelimit", self._template % tuple(figures)))
+        if self._policy is not None:
+            figures: list[int] = []
+            for left, reset_ms in zip(remaining, resets_ms, strict=True):
+                figures += left, -(-reset_ms // 1000)
+            fields += self._policy, (b"ratelimit", self._template % tuple(figures))
         return fields
 
 
-def add_fields(headers: Sequence[tuple[bytes, bytes]], fields: Fields) -> list[tuple[bytes, bytes]]:
-    """Give headers with these fields added.
-
-    Not if a shared cache may keep the response (RFC 9111, 3), nor if somebody further in has said its own: a
-    mounted application with a limiter, or what refused the request.
-    """
-    headers = list(headers)
-    for name, value in headers:
-        if name in _NAMES or (name == b"cache-control" and any(word in value.lower() for word in _SHARED)):
-            return headers
-    headers += fields
-    return headers
+def may_be_shared(cache_control: bytes) -> bool:
+    """Tell whether a cache may give a response to others, whose figures are not these (RFC 9111, 5.2.2)."""
+    directives = cache_control.lower()
+    return b"public" in directives or b"s-maxage" in directives
 
 
 def _quote(name: str) -> bytes:

@@ -42,9 +42,9 @@ class RateLimiter:
     Args:
         limits: Notations of ``limits`` (``"20/second"``, ``"5000/day"``), functions that give them for a request,
             or ``RouteLimit``. They hold for every request, also for paths that no route has.
-        storage: Where is counted: ``memory://`` in this process; ``redis://``, ``rediss://``, ``redis+cluster://``,
-            ``redis+sentinel://`` and the same with ``valkey`` for a fleet; ``memcached://`` and ``mongodb://`` with
-            weaker guarantees; or an object that is a ``Storage``.
+        storage: Where is counted: ``memory://`` in this process; ``redis://``, ``rediss://``,
+            ``redis+cluster://``, ``redis+sentinel://`` and the same with ``valkey`` for a fleet; ``memcached://``
+            and ``mongodb://`` with weaker guarantees; or an object that is a ``Storage``.
         strategy: How windows move: ``sliding-window-counter``, ``fixed-window`` or ``moving-window``.
         key: Whose budget a request uses; None: the request is not limited. Async or not.
         routes: More limits for a route, by method and path template, ``"POST /entities/{entity_id}/verify"``; a
@@ -113,7 +113,7 @@ class RateLimiter:
         """Charge somebody here and now.
 
         Args:
-            subject: Whose budget it is, in the namespace of what ``key`` returns; or a request, whose key is asked.
+            subject: Whose budget it is, in the namespace of what ``key`` returns; or a request, whose key it is.
             limits: What is charged; none means the limiter's own limits.
             cost: 0 or more; 0 only looks.
             scope: Tells what is counted here from what is counted elsewhere.
@@ -134,8 +134,8 @@ class RateLimiter:
             demands: tuple[Demand, ...] = (Demand(subject, plan.quotas, cost),)
         else:
             demands = tuple(demand._replace(cost=cost) for demand in await plan.demands(subject))
-        verdict = await self.decide(demands)
-        verdicts = [verdict] if isinstance(subject, str) else note(self, subject.scope, verdict)
+        verdict = await self._decide(demands)
+        verdicts = [verdict] if isinstance(subject, str) else note(subject.scope, self.scope_key, verdict)
         if verdict.wait_ms:
             raise self.refusal(verdicts)
         return verdict
@@ -143,10 +143,10 @@ class RateLimiter:
     def limit(
         self, *limits: Limit | RouteLimit, key: Key | None = None, cost: Cost | None = None
     ) -> Callable[[HTTPConnection], Awaitable[Verdict]]:
-        """Make a dependency for FastAPI that charges the route it stands at: ``Depends(limiter.limit("5/minute"))``.
+        """Make a dependency for FastAPI that charges the route it stands at.
 
-        It decides after the limiter's own limits have been charged. Each route has a budget of its own, told by
-        its whole path template.
+        ``Depends(limiter.limit("5/minute"))`` decides after the limiter's own limits have been charged. Each
+        route has a budget of its own, told by its whole path template.
 
         Args:
             limits: What is charged.
@@ -239,42 +239,54 @@ class RateLimiter:
         """Close the storage's connections of the running event loop; an installed application does it itself."""
         await self.storage.aclose()
 
-    async def decide(self, demands: tuple[Demand, ...]) -> Verdict:
-        """Take every demand or none, and log what a quota in shadow would have refused."""
-        verdict = await self.storage.decide(demands)
-        if verdict.waits_ms is not None:
-            for quota, wait_ms in zip(verdict.quotas(), verdict.waits_ms, strict=True):
-                if wait_ms and quota.is_shadow:
-                    logger.info("%s is in shadow and would have refused a request", quota.name)
-        return verdict
+    def report(self, verdict: Verdict) -> None:
+        """Log what a quota in shadow would have refused."""
+        if verdict.waits_ms is None:
+            return
+        for quota, wait_ms in zip(verdict.quotas(), verdict.waits_ms, strict=True):
+            if wait_ms and quota.is_shadow:
+                logger.info("%s is in shadow and would have refused a request", quota.name)
 
     def describe(self, verdicts: Sequence[Verdict]) -> Fields:
         """Write the header fields for these verdicts about a request."""
         verdict = verdicts[0] if len(verdicts) == 1 else Verdict.of_all(verdicts)
         if not verdict.remaining:
             return []
-        quotas = verdict.quotas()
+        demands = verdict.demands
+        quotas = demands[0].quotas if len(demands) == 1 else verdict.quotas()
         writer = self._writers.get(quotas)
         if writer is None:
             if len(self._writers) >= _MOST_WRITERS:
                 self._writers.clear()
             writer = self._writers[quotas] = FieldWriter(quotas, self._style)
-        return writer.write(verdict.remaining, verdict.resets_ms, verdict.waits_ms)
+        return writer.write(verdict)
+
+    def describe_refusal(self, verdicts: Sequence[Verdict]) -> Fields:
+        """Write the header fields of a refusal by the last of these verdicts."""
+        return [
+            *self.describe(verdicts),
+            (b"retry-after", b"%d" % -(-verdicts[-1].wait_ms // 1000)),
+            (b"cache-control", b"no-store"),  # RFC 6585, 4
+        ]
 
     def refusal(self, verdicts: Sequence[Verdict]) -> RateLimitedError:
         """Make the error for a request that the last of these verdicts refuses."""
-        headers = {name.decode(): value.decode() for name, value in self.describe(verdicts)}
-        # RFC 6585, 4: not to be stored by a cache.
-        headers["cache-control"] = "no-store"
+        headers = {name.decode(): value.decode() for name, value in self.describe_refusal(verdicts)}
         return RateLimitedError(headers=headers, retry_after=-(-verdicts[-1].wait_ms // 1000))
+
+    async def _decide(self, demands: tuple[Demand, ...]) -> Verdict:
+        verdict = await self.storage.decide(demands)
+        self.report(verdict)
+        return verdict
 
     async def _charge(self, connection: HTTPConnection, plan: Plan) -> Verdict:
         if INSTALLED not in connection.scope and connection.scope["type"] == "http":
             raise ConfigurationError(
-                "a limited route belongs to an application without install(); call install(app, rate_limiter=limiter)"
+                "a limited route belongs to an application without install();"
+                " call install(app, rate_limiter=limiter)"
             )
-        verdict = await self.decide(await plan.demands(connection))
-        verdicts = note(self, connection.scope, verdict)
+        verdict = await self._decide(await plan.demands(connection))
+        verdicts = note(connection.scope, self.scope_key, verdict)
         if verdict.wait_ms:
             raise self.refusal(verdicts)
         return verdict
@@ -313,7 +325,7 @@ class RateLimiter:
         return self._make_plan(limits, scope=f"{key.method} {key.template}", before=self.plan)
 
 
-def _check_choice(name: str, value: object, choices: Iterable[str]) -> None:
+def _check_choice(name: str, value: str, choices: Iterable[str]) -> None:
     if value not in choices:
         raise ConfigurationError(f"{name} is {value!r}; it is one of {', '.join(map(repr, choices))}")
 

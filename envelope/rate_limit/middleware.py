@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 from starlette.requests import HTTPConnection, Request
 from starlette.routing import BaseRoute
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from envelope.errors.tree import RateLimitedError
+from envelope.errors.tree import ConfigurationError, RateLimitedError
 from envelope.rate_limit.limiter import RateLimiter
-from envelope.rate_limit.routes import RouteTable
-from envelope.rate_limit.tally import Tally
-from envelope.rate_limit.verdicts import Demand
+from envelope.rate_limit.routes import RouteTable, endpoints_of
+from envelope.rate_limit.tally import ToldTally
+from envelope.rate_limit.verdicts import Demand, Verdict
 from envelope.wire.bodies import BodyWriter
-from envelope.wire.failure_response import FailureResponse, render_failure
+from envelope.wire.failure_response import render_failure
 from envelope.wire.websockets import deny
 
 
@@ -32,14 +32,21 @@ class RateLimitMiddleware:
         routes: Of the application, which the limiter's route table speaks of.
 
     Raises:
-        ConfigurationError: The route table speaks of a route that is not there.
+        ConfigurationError: The route table speaks of a route that is not there, or ``limited`` stands above a
+            route decorator.
     """
 
-    def __init__(self, app: ASGIApp, limiter: RateLimiter, writer: BodyWriter, routes: Sequence[BaseRoute]) -> None:
+    def __init__(
+        self, app: ASGIApp, limiter: RateLimiter, writer: BodyWriter, routes: Sequence[BaseRoute]
+    ) -> None:
         self.app = app
         self._limiter = limiter
         self._writer = writer
+        self._refusal = render_failure(writer, RateLimitedError())
+        # It differs from request to request.
+        self._refusal.raw_headers = [each for each in self._refusal.raw_headers if each[0] != b"retry-after"]
         self._plan = limiter.plan
+        _check_endpoints(limiter, routes)
         self._table = RouteTable(limiter.routes, routes) if limiter.routes else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,28 +59,35 @@ class RateLimitMiddleware:
         plan = self._plan
         if self._table is not None:
             plan = self._table.find(scope) or plan
-        if plan.is_empty:
-            await self.app(scope, receive, send)
-            return
         address = plan.address
         if address is not None and (subject := address.of_scope(scope)) is not None:
-            demands: tuple[Demand, ...] = (Demand(subject, plan.quotas, plan.cost),)
+            # Past the constructor of NamedTuple, which is slow.
+            demands: tuple[Demand, ...] = (tuple.__new__(Demand, (subject, plan.quotas, plan.cost)),)
         else:
             demands = await plan.demands(_connection(scope))
-        if not demands:
-            await self.app(scope, receive, send)
-            return
-        verdict = await self._limiter.decide(demands)
-        tally = scope[self._limiter.scope_key] = Tally(self._limiter, [verdict], send)
+            if not demands:
+                await self.app(scope, receive, send)
+                return
+        limiter = self._limiter
+        verdict = await limiter.storage.decide(demands)
+        if plan.has_shadow:
+            limiter.report(verdict)
         if verdict.wait_ms:
-            await self._refuse(self._limiter.refusal([verdict]), scope, receive, send)
+            await self._refuse(verdict, scope, receive, send)
             return
-        await self.app(scope, receive, tally.send)
+        tally = scope[limiter.scope_key] = ToldTally([verdict], limiter.describe, send)
+        try:
+            await self.app(scope, receive, tally.send)
+        finally:
+            tally.outer = None
 
-    async def _refuse(self, failure: RateLimitedError, scope: Scope, receive: Receive, send: Send) -> None:
-        response: FailureResponse | None = render_failure(self._writer, failure)
-        if scope["type"] == "websocket":
-            response = await deny(WebSocket(scope, receive, send), failure, response)
+    async def _refuse(self, verdict: Verdict, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            for message in self._refusal.messages(scope, self._limiter.describe_refusal([verdict])):
+                await send(message)
+            return
+        failure = self._limiter.refusal([verdict])
+        response = await deny(WebSocket(scope, receive, send), failure, render_failure(self._writer, failure))
         if response is not None:
             await response(scope, receive, send)
 
@@ -81,3 +95,13 @@ class RateLimitMiddleware:
 def _connection(scope: Scope) -> HTTPConnection:
     # Without receive: who reads the body here takes it from the endpoint.
     return Request(scope) if scope["type"] == "http" else HTTPConnection(scope)
+
+
+def _check_endpoints(limiter: RateLimiter, routes: Sequence[BaseRoute]) -> None:
+    if limiter.bare_endpoints:
+        for endpoint in endpoints_of(routes):
+            if endpoint in limiter.bare_endpoints:
+                raise ConfigurationError(
+                    f"limited() stands above the route decorator of {getattr(endpoint, '__qualname__', endpoint)},"
+                    " where it limits nothing; put it below"
+                )

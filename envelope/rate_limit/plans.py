@@ -6,22 +6,24 @@ import functools
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Union
+from typing import Any
 
 from starlette.requests import HTTPConnection
 
 from envelope.errors.tree import ConfigurationError, ForbiddenError
 from envelope.rate_limit.address import ClientAddress
-from envelope.rate_limit.quotas import Quota, parse
+from envelope.rate_limit.notation import parse
+from envelope.rate_limit.quotas import Quota
 from envelope.rate_limit.verdicts import Demand
 
 logger = logging.getLogger("envelope.rate_limit")
 
-Key = Callable[[Any], Union[str, None, Awaitable[str | None]]]
-Cost = Union[int, Callable[[Any], Union[int, Awaitable[int]]]]
-Computed = Union[str, Sequence[str], None]
+#: Whose budget a request uses; None: it is not limited.
+Key = Callable[[Any], str | Awaitable[str | None] | None]
+Cost = int | Callable[[Any], int | Awaitable[int]]
+Computed = str | Sequence[str] | None
 #: A notation, or what gives one for a request: its tier's, its tenant's; None: no limit.
-Limit = Union[str, Callable[[Any], Union[Computed, Awaitable[Computed]]]]
+Limit = str | Callable[[Any], Computed | Awaitable[Computed]]
 
 #: A log of a moving window is kept entry by entry.
 _LONGEST_LOG = 10_000
@@ -49,10 +51,17 @@ class RouteLimit:
     """
 
     def __init__(
-        self, *limits: Limit, key: Key | None = None, cost: Cost | None = None, shadow: bool = False, name: str = ""
+        self,
+        *limits: Limit,
+        key: Key | None = None,
+        cost: Cost | None = None,
+        shadow: bool = False,
+        name: str = "",
     ) -> None:
         if not limits:
-            raise ConfigurationError("RouteLimit() has no limits; write RouteLimit('5/minute'), or None to exempt a route")
+            raise ConfigurationError(
+                "RouteLimit() has no limits; write RouteLimit('5/minute'), or None to exempt a route"
+            )
         self.limits = limits
         self.key = key
         self.cost = cost
@@ -75,7 +84,7 @@ class Plan:
         before: Limits that are charged too.
 
     Attributes:
-        is_empty: Nothing is charged.
+        has_shadow: Some of the limits are in shadow.
         quotas: Those that are known beforehand, if all are; None otherwise.
         address: The only key, if it is the client's address and the rest is constant; None otherwise.
         cost: The only cost, if ``address`` is given.
@@ -95,13 +104,19 @@ class Plan:
         before: Plan | None = None,
     ) -> None:
         self._rules = [
-            _Rule(limit if isinstance(limit, RouteLimit) else RouteLimit(limit), scope, key, cost, keeps_logs=keeps_logs)
+            _Rule(
+                limit if isinstance(limit, RouteLimit) else RouteLimit(limit),
+                scope,
+                key,
+                cost,
+                keeps_logs=keeps_logs,
+            )
             for limit in limits
         ]
         if before is not None:
             self._rules[:0] = before._rules  # noqa: SLF001 - another of the same class
         self._check_names()
-        self.is_empty = not self._rules
+        self.has_shadow = any(rule.is_shadow for rule in self._rules)
         self.quotas: tuple[Quota, ...] | None = None
         self.address: ClientAddress | None = None
         self.cost = 0
@@ -109,7 +124,7 @@ class Plan:
             self.quotas = tuple(quota for rule in self._rules for quota in rule.quotas or ())
             ways = {(rule.key, rule.cost) for rule in self._rules}
             if len(ways) == 1:
-                (key, cost), = ways
+                ((key, cost),) = ways
                 if isinstance(key, ClientAddress) and isinstance(cost, int):
                     self.address, self.cost = key, cost
 
@@ -158,7 +173,7 @@ class _Rule:
         self.quotas: tuple[Quota, ...] | None = None
         self._limits = limit.limits
         self._scope = " ".join(filter(None, (scope, limit.name)))
-        self._is_shadow = limit.shadow
+        self.is_shadow = limit.shadow
         self._keeps_logs = keeps_logs
         _check_callable("key", self.key)
         if not any(map(callable, self._limits)):
@@ -176,7 +191,7 @@ class _Rule:
     def _parse(self, notations: Sequence[str]) -> tuple[Quota, ...]:
         quotas: tuple[Quota, ...] = ()
         for notation in notations:
-            quotas += parse(notation, self._scope, is_shadow=self._is_shadow)
+            quotas += parse(notation, self._scope, is_shadow=self.is_shadow)
         if self._keeps_logs:
             for quota in quotas:
                 check_log(quota)
@@ -213,7 +228,8 @@ async def _ask_key(key: Key, connection: HTTPConnection) -> str | None:
             _report_unidentified(key)
             if key.unidentified == "deny":
                 raise ForbiddenError
-    elif not isinstance(subject, str):
+        return None
+    if not isinstance(subject, str):
         raise TypeError(f"the key function gave {type(subject).__name__}; give a string, or None not to limit")
     return subject
 

@@ -1,27 +1,17 @@
-"""Quotas: what a notation such as ``"5000/day"`` means, in one scope.
-
-The notation is that of ``limits`` (``"20/second"``, ``"10 per 2 hours"``, ``"1/second; 30/minute"``).
-This module decides nothing; the storages do.
-"""
+"""Quotas: so much in so long. This module decides nothing; the storages do."""
 
 from __future__ import annotations
 
-import functools
 from typing import Literal
-
-from envelope.errors.tree import ConfigurationError
 
 #: How windows move; the meanings are those of ``limits``.
 Strategy = Literal["sliding-window-counter", "fixed-window", "moving-window"]
-
-#: Largest amount x window in milliseconds: the scripts reckon in doubles, which are exact up to here.
-_LARGEST = 2**53
 
 _UNITS = {1: "second", 60: "minute", 3_600: "hour", 86_400: "day", 2_592_000: "month", 31_104_000: "year"}
 
 
 class Quota:
-    """So much in so long, counted for each subject on its own. Compared by identity; ``parse`` gives the same again.
+    """So much in so long, counted for each subject on its own. Compared by identity.
 
     Attributes:
         amount: The sum of costs that fits into the window; at least 1.
@@ -47,31 +37,6 @@ class Quota:
 
     def __repr__(self) -> str:
         return f"<Quota {self.name!r}{' in shadow' if self.is_shadow else ''}>"
-
-
-@functools.lru_cache(maxsize=4096)
-def parse(notation: str, scope: str = "", *, is_shadow: bool = False) -> tuple[Quota, ...]:
-    """Read a notation of ``limits``; one may hold several limits, separated by ``;``, ``,`` or ``|``.
-
-    Raises:
-        ConfigurationError: It is no notation, or says nothing that can be counted.
-    """
-    from limits import parse_many  # noqa: PLC0415 - costs 13 ms, which a service without limits does not pay
-
-    if not isinstance(notation, str):
-        raise ConfigurationError(f"a limit is {notation!r}; give a notation such as '20/second' or '5000/day'")
-    try:
-        items = parse_many(notation)
-    except ValueError as error:
-        raise ConfigurationError(
-            f"{notation!r} is no limit; write it as '20/second', '100 per 5 minutes' or '1/second; 30/minute'"
-        ) from error
-    for item in items:
-        if item.amount < 1 or item.get_expiry() < 1:
-            raise ConfigurationError(f"{notation!r} admits nothing; amount and window are at least 1")
-        if item.amount * item.get_expiry() * 1000 > _LARGEST:
-            raise ConfigurationError(f"{notation!r} is too large to be counted exactly; take a shorter window")
-    return tuple(Quota(item.amount, item.get_expiry(), scope, is_shadow=is_shadow) for item in items)
 
 
 def _describe_window(window_s: int) -> str:

@@ -101,6 +101,11 @@ class RouteTable(Generic[Entry]):
         return _find(self._level, scope)
 
 
+def endpoints_of(routes: Sequence[BaseRoute]) -> Iterator[object]:
+    """Give the endpoints of all routes, as they were registered."""
+    return (place.endpoint for place in _walk(_places(routes)))
+
+
 def template_of(scope: Scope) -> str:
     """Name the route that was chosen: ``"/api/v1/users/{id}"``, with the prefixes of mounts and included routers.
 
@@ -165,6 +170,7 @@ class _Place:
         segments: The parts of its own path, up to the first that may hold a "/"; None stands for a parameter.
         is_open: Whether the last of them may hold a "/".
         inner: What a mount or a host holds, as far as it tells.
+        endpoint: What was registered.
     """
 
     def __init__(self, original: BaseRoute, route: Any, prefix: str) -> None:
@@ -173,12 +179,12 @@ class _Place:
         self.segments: tuple[str | None, ...] = (None,)
         self.is_open = True
         self.inner: list[_Place] = []
-        self._prefix, self._endpoint = prefix, getattr(route, "endpoint", None)
+        self._prefix, self.endpoint = prefix, getattr(route, "endpoint", None)
         self._matches: Callable[[Scope], tuple[Match, Scope]] = route.matches
         self._regex: re.Pattern[str] | None = None
         self._inner_root_path = ""
         if isinstance(original, Mount | Host):
-            self._prefix, self._endpoint = prefix + (getattr(route, "path", None) or ""), route.app
+            self._prefix, self.endpoint = prefix + (getattr(route, "path", None) or ""), route.app
             self.inner = _places(_readable(route.routes), self._prefix)
             # FastAPI puts its own root path, if it has one, in the place of the mount's.
             self._inner_root_path = getattr(route.app, "root_path", "")
@@ -194,7 +200,7 @@ class _Place:
 
     @property
     def name(self) -> _Name | None:
-        return _Name(_bare(self.template), self._prefix, self._endpoint) if self.template else None
+        return _Name(_bare(self.template), self._prefix, self.endpoint) if self.template else None
 
     @property
     def keys(self) -> list[RouteKey]:

@@ -2,47 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Sequence
 
 from starlette.types import Message, Scope, Send
 
-from envelope.rate_limit.headers import Fields, add_fields
+from envelope.rate_limit.headers import WATCHED, Fields, may_be_shared
 from envelope.rate_limit.verdicts import Verdict
-
-if TYPE_CHECKING:
-    from envelope.rate_limit.limiter import RateLimiter
 
 #: Messages that carry the head of an answer.
 _HEADS = frozenset(("http.response.start", "websocket.accept", "websocket.http.response.start"))
 
 
 class Tally:
-    """The verdicts about one request, and the ``send`` that tells the client.
+    """The verdicts about one request, in the order in which they were made."""
 
-    Attributes:
-        limiter: Whose verdicts are told.
-        verdicts: In the order in which they were made.
+    __slots__ = ("verdicts",)
+
+    def __init__(self, verdicts: list[Verdict]) -> None:
+        self.verdicts = verdicts
+
+
+class ToldTally(Tally):
+    """A tally with the ``send`` that tells the client.
+
+    Args:
+        verdicts: The first one.
+        describe: Writes the header fields.
+        outer: The ``send`` that leads to the client. Whoever gave it takes it back: it knows the scope that this
+            stands in, which would be a cycle.
     """
 
-    __slots__ = ("_send", "limiter", "verdicts")
+    __slots__ = ("_describe", "outer")
 
-    def __init__(self, limiter: RateLimiter, verdicts: list[Verdict], send: Send | None = None) -> None:
-        self.limiter = limiter
+    def __init__(
+        self, verdicts: list[Verdict], describe: Callable[[Sequence[Verdict]], Fields], outer: Send | None
+    ) -> None:
         self.verdicts = verdicts
-        self._send = send
+        self._describe = describe
+        self.outer = outer
 
     def send(self, message: Message) -> Awaitable[None]:
-        # Not a coroutine of its own: all it does is look.
+        # Not a coroutine of its own, and no calls that can be spared: every request passes here.
         if message["type"] in _HEADS:
-            fields = self.limiter.describe(self.verdicts)
-            if fields:
-                message = {**message, "headers": add_fields(message.get("headers", ()), fields)}
-        return self._send(message)  # type: ignore[misc]
+            headers = list(message.get("headers", ()))
+            for name, value in headers:
+                # Somebody further in, a mounted application with a limiter or what refused the request, has
+                # said its own.
+                if name in WATCHED and (name != b"cache-control" or may_be_shared(value)):
+                    break
+            else:
+                headers += self._describe(self.verdicts)
+                message = {**message, "headers": headers}
+        return self.outer(message)  # type: ignore[misc]
 
 
-def note(limiter: RateLimiter, scope: Scope, verdict: Verdict) -> list[Verdict]:
-    """Add a verdict to those that this limiter made about a request, and give them all."""
-    tally: Tally = scope.setdefault(limiter.scope_key, Tally(limiter, []))
+def note(scope: Scope, key: str, verdict: Verdict) -> list[Verdict]:
+    """Add a verdict to the tally that stands in a scope under this key, and give all of it."""
+    tally: Tally | None = scope.get(key)
+    if tally is None:
+        tally = scope[key] = Tally([])
     tally.verdicts.append(verdict)
     return tally.verdicts

@@ -5,7 +5,7 @@ A storage reads, decides and commits all demands of a request together: everythi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from envelope.rate_limit.quotas import Quota
@@ -120,7 +120,10 @@ class Verdict:
         ]
 
     async def settle(self, cost: int) -> None:
-        """Change what was taken to ``cost``; a refused request has taken nothing, a quota in shadow may have not."""
+        """Change what was taken to ``cost``.
+
+        A refused request has taken nothing; nor was anything taken from a quota in shadow that it did not fit.
+        """
         if self.wait_ms or not self.remaining:
             return
         changes = [

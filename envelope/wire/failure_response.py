@@ -25,6 +25,9 @@ RETRY_AFTER_S = {status: cls.retry_after for status, cls in TABLE.items() if cls
 _LONGEST_S = 2**31
 
 
+_NO_HEADERS: Headers = []
+
+
 class FailureResponse(Response):
     """A response whose body is the convention's failure already.
 
@@ -56,9 +59,15 @@ class FailureResponse(Response):
         for message in self.messages(scope):
             await send(message)
 
-    def messages(self, scope: Scope) -> list[Message]:
-        """Give the messages of the response to a request, and tell all layers that they need no conversion."""
-        start: Message = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+    def messages(self, scope: Scope, more_headers: Headers = _NO_HEADERS) -> list[Message]:
+        """Give the messages of the response to a request, and tell all layers that they need no conversion.
+
+        Args:
+            scope: Of the request.
+            more_headers: Sent with this response only, so that one response can serve many requests.
+        """
+        headers = self.raw_headers + more_headers
+        start: Message = {"type": "http.response.start", "status": self.status_code, "headers": headers}
         exchange: Exchange | None = scope.get(KEY)
         if exchange is not None:
             exchange.settle_failure(start, JSON_TYPE[1], len(self.body))

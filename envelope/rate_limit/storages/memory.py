@@ -19,12 +19,12 @@ from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from envelope.rate_limit.clock import monotonic_ms
-from envelope.rate_limit.quotas import Quota, Strategy
+from envelope.rate_limit.quotas import Strategy
 from envelope.rate_limit.verdicts import Change, Demand, Verdict
 from envelope.rate_limit.windows import sliding_reset_ms, sliding_wait_ms
 
 Count = TypeVar("Count")
-State = Any
+State = tuple[Any, ...]
 
 #: Counters of a full shard: dropping, growing or searching so many stays far below a millisecond.
 _SHARD = 4096
@@ -61,7 +61,8 @@ class MemoryStorage:
     async def decide(self, demands: Sequence[Demand]) -> Verdict:
         """Take every demand or none."""
         remaining: list[int] = []
-        takings = []
+        resets: list[int] = []
+        states: list[State] = []
         fits = True
         with self._lock:
             now = self._clock()
@@ -69,34 +70,47 @@ class MemoryStorage:
                 self._turn(now)
             for subject, quotas, cost in demands:
                 for quota in quotas:
-                    windows = self._windows.get(quota.window_ms) or self._open(quota.window_ms, now)
-                    used, state = windows.weigh(quota.field + subject, quota.field, now)
-                    room = quota.amount - used - cost
+                    windows = self._windows.get(quota.window_ms)
+                    if windows is None:
+                        windows = self._open(quota.window_ms, now)
+                    field = quota.field
+                    state = windows.weigh(field + subject, field, now)
+                    room = quota.amount - state[0] - cost
                     if room < 0:
                         fits = False
                     remaining.append(room)
-                    takings.append((windows, state, cost))
-            if fits:
-                resets = [windows.take(state, cost) for windows, state, cost in takings]
-                return Verdict(self, demands, remaining, resets, None, 0, now)
-            return self._refuse(demands, remaining, takings, now)
+                    states.append(state)
+            if not fits:
+                return self._refuse(demands, remaining, states, now)
+            index = 0
+            for _, quotas, cost in demands:
+                for quota in quotas:
+                    resets.append(self._windows[quota.window_ms].take(states[index], cost))
+                    index += 1
+            return Verdict(self, demands, remaining, resets, None, 0, now)
 
-    def _refuse(
-        self, demands: Sequence[Demand], remaining: list[int], takings: list[tuple[_Windows[Any], State, int]], now: int
-    ) -> Verdict:
+    def _refuse(self, demands: Sequence[Demand], remaining: list[int], states: list[State], now: int) -> Verdict:
         """Finish a decision in which a quota does not fit; it may be one in shadow, which refuses nothing."""
-        quotas = [quota for demand in demands for quota in demand.quotas]
-        waits = [
-            windows.wait_ms(state, quota.amount - cost) if room < 0 else 0
-            for quota, room, (windows, state, cost) in zip(quotas, remaining, takings, strict=True)
-        ]
-        wait = max((wait for quota, wait in zip(quotas, waits, strict=True) if not quota.is_shadow), default=0)
-        resets = []
-        for index, (windows, state, cost) in enumerate(takings):
-            taken = cost if wait == 0 and waits[index] == 0 else 0
-            remaining[index] = max(0, remaining[index] + cost - taken)
-            resets.append(windows.take(state, taken))
-        return Verdict(self, demands, remaining, resets, waits, wait, now)
+        waits: list[int] = []
+        resets: list[int] = []
+        wait_ms = index = 0
+        for _, quotas, cost in demands:
+            for quota in quotas:
+                wait = 0
+                if remaining[index] < 0:
+                    wait = self._windows[quota.window_ms].wait_ms(states[index], quota.amount - cost)
+                    if wait > wait_ms and not quota.is_shadow:
+                        wait_ms = wait
+                waits.append(wait)
+                index += 1
+        index = 0
+        for _, quotas, cost in demands:
+            for quota in quotas:
+                taken = 0 if wait_ms or waits[index] else cost
+                remaining[index] = max(0, remaining[index] + cost - taken)
+                resets.append(self._windows[quota.window_ms].take(states[index], taken))
+                index += 1
+        return Verdict(self, demands, remaining, resets, waits, wait_ms, now)
 
     async def settle(self, changes: Sequence[Change], taken_at: int) -> None:
         """Correct what was taken at that time."""
@@ -118,7 +132,9 @@ class MemoryStorage:
 
     def __len__(self) -> int:
         """Give the number of counters."""
-        return sum(len(counters) for windows in self._windows.values() for counters in (*windows.young, *windows.old))
+        return sum(
+            len(counters) for windows in self._windows.values() for counters in (*windows.young, *windows.old)
+        )
 
     def _open(self, window_ms: int, now: int) -> _Windows[Any]:
         windows = self._windows[window_ms] = self._make_windows(window_ms, self._max_keys, now)
@@ -145,8 +161,14 @@ class _Windows(Generic[Count]):
         self._next = 0
         self._fields: set[str] = set()
 
-    def weigh(self, name: str, field: str, now: int) -> tuple[int, State]:
-        """Give what is used, and what the other methods need to know."""
+    def weigh(self, name: str, field: str, now: int) -> State:
+        """Give what is used, followed by what the other methods need to know.
+
+        Args:
+            name: Of the counter.
+            field: What its name begins with, if it is to be counted; empty only looks.
+            now: Milliseconds.
+        """
         raise NotImplementedError
 
     def take(self, state: State, cost: int) -> int:
@@ -214,7 +236,7 @@ def _amount_of(name: str) -> int:
 class _SlidingWindows(_Windows[int]):
     """Young: the current windows; old: those before."""
 
-    def weigh(self, name: str, field: str, now: int) -> tuple[int, State]:
+    def weigh(self, name: str, field: str, now: int) -> State:
         shard = hash(name) & self.mask
         left = self.ends[shard] - now
         if left <= 0:
@@ -228,20 +250,20 @@ class _SlidingWindows(_Windows[int]):
             if place is not name:
                 name, current, previous = place, young.get(place, 0), previous + old.get(place, 0)
         used = current + previous * left // self.window if previous else current
-        return used, (young, name, current, previous, left)
+        return used, young, name, current, previous, left
 
     def take(self, state: State, cost: int) -> int:
-        young, name, current, previous, left = state
+        _, young, name, current, previous, left = state
         if cost:
             young[name] = current = current + cost
         return sliding_reset_ms(previous, current, left, self.window) if previous else left if current else 0
 
     def wait_ms(self, state: State, fitting: int) -> int:
-        _, _, current, previous, left = state
+        _, _, _, current, previous, left = state
         return sliding_wait_ms(previous, current, left, self.window, fitting)
 
     def change(self, name: str, field: str, difference: int, taken_at: int, now: int) -> None:
-        _, (young, name, _, _, left) = self.weigh(name, field, now)
+        _, young, name, _, _, left = self.weigh(name, field, now)
         counts = young
         if difference < 0 and taken_at < now + left - self.window:
             counts = self.old[hash(name) & self.mask]
@@ -253,33 +275,31 @@ class _SlidingWindows(_Windows[int]):
 class _FixedWindows(_Windows[int]):
     """A count, and above its bits the start of its window, which is the first hit. Old: begun a turn ago."""
 
-    def weigh(self, name: str, field: str, now: int) -> tuple[int, State]:
+    def weigh(self, name: str, field: str, now: int) -> State:
         shard = hash(name) & self.mask
         if self.ends[shard] <= now:
             self.turn(shard, now)
         for counts in (self.young[shard], self.old[shard]):
             packed = counts.get(name)
             if packed is not None and (left := (packed >> _COUNT_BITS) + self.window - now) > 0:
-                return packed & _COUNT_MASK, (counts, name, packed, left)
+                return packed & _COUNT_MASK, counts, name, packed, left
         if field:
             place = self.place(name, field, shard, now)
             if place is not name:
                 return self.weigh(place, "", now)
-        return 0, (self.young[shard], name, now << _COUNT_BITS, self.window)
+        return 0, self.young[shard], name, now << _COUNT_BITS, self.window
 
     def take(self, state: State, cost: int) -> int:
-        counts, name, packed, left = state
+        used, counts, name, packed, left = state
         if cost:
             counts[name] = packed + cost
-        elif not packed & _COUNT_MASK:
-            return 0
-        return left  # type: ignore[no-any-return]
+        return left if used or cost else 0
 
     def wait_ms(self, state: State, fitting: int) -> int:  # noqa: ARG002 - the whole count leaves at once
-        return state[3]  # type: ignore[no-any-return]
+        return state[4]  # type: ignore[no-any-return]
 
     def change(self, name: str, field: str, difference: int, taken_at: int, now: int) -> None:
-        used, (counts, name, packed, _) = self.weigh(name, field, now)
+        used, counts, name, packed, _ = self.weigh(name, field, now)
         if difference > 0 or taken_at >= packed >> _COUNT_BITS:
             counts[name] = packed + max(difference, -used)
 
@@ -316,7 +336,7 @@ class _Log:
 class _MovingWindows(_Windows[_Log]):
     """Young: logs written to since the turn; old: written to in the window before."""
 
-    def weigh(self, name: str, field: str, now: int) -> tuple[int, State]:
+    def weigh(self, name: str, field: str, now: int) -> State:
         shard = hash(name) & self.mask
         if self.ends[shard] <= now:
             self.turn(shard, now)
@@ -330,32 +350,35 @@ class _MovingWindows(_Windows[_Log]):
             if field and (place := self.place(name, field, shard, now)) is not name:
                 name, log = place, self.young[shard].get(place)
         used += log.expire(before) if log is not None else 0
-        return used, (shard, name, log, own, now)
+        return used, shard, name, log, own, now
 
     def take(self, state: State, cost: int) -> int:
-        shard, name, log, own, now = state
+        _, shard, name, log, own, now = state
         if cost:
             if log is None:
-                log = self.young[shard][name] = self.old[shard].pop(name, None) or _Log()
+                log = self.young[shard][name] = self.old[shard].pop(name, _Log())
             log.add(now, cost)
-        oldest = min((each.entries[0][0] for each in (log, own) if each is not None and each.entries), default=None)
+        oldest = min(
+            (each.entries[0][0] for each in (log, own) if each is not None and each.entries), default=None
+        )
         return 0 if oldest is None else oldest + self.window + 1 - now
 
     def wait_ms(self, state: State, fitting: int) -> int:
-        _, _, log, own, now = state
+        _, _, _, log, own, now = state
         entries = sorted(entry for each in (log, own) if each is not None for entry in each.entries)
         over = sum(cost for _, cost in entries) - fitting
-        for at, cost in entries:
+        at = now
+        for at, cost in entries:  # noqa: B007 - the last one that has to go
             over -= cost
             if over <= 0:
                 break
-        return at + self.window + 1 - now
+        return at + self.window + 1 - now  # type: ignore[no-any-return]
 
     def change(self, name: str, field: str, difference: int, taken_at: int, now: int) -> None:
-        _, state = self.weigh(name, field, now)
+        state = self.weigh(name, field, now)
         if difference > 0:
             self.take(state, difference)
-        elif (log := state[2] or state[3]) is not None:
+        elif (log := state[3] or state[4]) is not None:
             log.give_back(taken_at, -difference)
 
 

@@ -53,7 +53,9 @@ def open_storage(
         through = LimitsStorage(storage, strategy)
         return OutageGuard(through, name, on_outage=on_outage, local=local, timeout_s=timeout_s)
     known = ", ".join(("memory", *SCHEMES, *_THROUGH_LIMITS))
-    raise ConfigurationError(f"unknown storage {parts.scheme!r} (known: {known}); write it as 'redis://host:6379/0'")
+    raise ConfigurationError(
+        f"unknown storage {parts.scheme!r} (known: {known}); write it as 'redis://host:6379/0'"
+    )
 
 
 def _warn_of_workers() -> None:

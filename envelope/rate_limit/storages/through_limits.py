@@ -2,7 +2,7 @@
 
 ``limits`` takes from one quota at a time. A decision reads every quota together, takes from every quota
 together only if all have room, and gives back if another process was faster in between. Where a storage cannot
-give back, a request that lost such a race stays counted: too many are never admitted, too few may be.
+give back, a request that lost such a race stays counted: a race admits too few, never too many.
 Windows are told apart by the clocks of the processes (and MongoDB's own), which have to agree.
 """
 

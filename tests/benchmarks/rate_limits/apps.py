@@ -64,7 +64,10 @@ def starlette_of(routes: int = 1) -> Starlette:
 
 
 def fastapi_of(
-    routes: int = 1, *, dependencies: Sequence[Any] = (), decorate: Callable[[Any], Any] = lambda endpoint: endpoint
+    routes: int = 1,
+    *,
+    dependencies: Sequence[Any] = (),
+    decorate: Callable[[Any], Any] = lambda endpoint: endpoint,
 ) -> FastAPI:
     """Make a FastAPI application with so many routes, each with these dependencies and this decorator."""
     app = FastAPI()

@@ -98,7 +98,9 @@ async def _counting(setup: Setup, _stack: AsyncExitStack) -> ASGIApp:
 
 async def _ours(setup: Setup, stack: AsyncExitStack) -> ASGIApp:
     app = starlette_of(setup.routes)
-    limiter = importlib.import_module("envelope").RateLimiter(*setup.notations, storage=setup.url, routes=setup.table)
+    limiter = importlib.import_module("envelope").RateLimiter(
+        *setup.notations, storage=setup.url, routes=setup.table
+    )
     install(app, rate_limiter=limiter)
     stack.push_async_callback(limiter.aclose)
     return app
@@ -114,7 +116,9 @@ class _PlainLimits:
         self.app = app
         self._items = [limits.parse(notation) for notation in notations]
         self.storage = (
-            storages.MemoryStorage() if url == MEMORY else storages.RedisStorage(f"async+{url}", implementation="redispy")
+            storages.MemoryStorage()
+            if url == MEMORY
+            else storages.RedisStorage(f"async+{url}", implementation="redispy")
         )
         self._strategy = strategies.SlidingWindowCounterRateLimiter(self.storage)
 
@@ -266,7 +270,8 @@ async def _fastapi_redis_sdk(setup: Setup, stack: AsyncExitStack) -> ASGIApp:
     app = fastapi_of(
         setup.routes,
         dependencies=[
-            Depends(limits.rate_limit((limit.amount, limit.window_s), scope=limit.notation)) for limit in setup.limits
+            Depends(limits.rate_limit((limit.amount, limit.window_s), scope=limit.notation))
+            for limit in setup.limits
         ],
     )
     sdk.FastAPIRedis(app).lifespan().rate_limiting()
@@ -289,5 +294,7 @@ SUBJECTS: dict[str, Subject] = {
     "fastapi-limiter, README": Subject(build=_fastapi_limiter_of_readme, bare=FASTAPI),
     "fastapi-limiter, own buckets": Subject(build=_fastapi_limiter, bare=FASTAPI),
     "throttled-py": Subject(build=_throttled, bare=FASTAPI),
-    "fastapi-redis-sdk": Subject(build=_fastapi_redis_sdk, bare=FASTAPI, unable={"memory": "it has no memory store"}),
+    "fastapi-redis-sdk": Subject(
+        build=_fastapi_redis_sdk, bare=FASTAPI, unable={"memory": "it has no memory store"}
+    ),
 }

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from envelope.errors.tree import ConfigurationError
-from envelope.rate_limit.quotas import Quota, parse
+from envelope.rate_limit.notation import parse
+from envelope.rate_limit.quotas import Quota
 from envelope.rate_limit.storages import through_limits
 from envelope.rate_limit.storages.through_limits import LimitsStorage
 from envelope.rate_limit.verdicts import Change, Demand, StorageUnavailableError, Verdict
@@ -617,8 +618,8 @@ def test_aclose_closes_the_client_of_this_loop(clock):
         ("redis", "fixed-window", "unknown storage 'redis'"),
         ("memcached://", "fixed-window", "names no server; write memcached://host:port"),
         ("memcached://me:secret@/", "fixed-window", "names no server; write memcached://host:port"),
-        ("memcached://me:secret@h:port", "fixed-window", "Unable to parse storage uri async+memcached://..."),
-        ("memcached://me:secret@h", "fixed-window", "Missing host or port in location h"),
+        ("memcached://me:secret@h:port", "fixed-window", "limits cannot use the storage at memcached://...: "),
+        ("memcached://me:secret@h", "fixed-window", "limits cannot use the storage at memcached://...: "),
         ("memcached://h:1", "moving-window", "(it can: sliding-window-counter, fixed-window)"),
         ("memcached://h:1", "leaky", "memcached:// cannot count by 'leaky'"),
     ],

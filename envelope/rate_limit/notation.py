@@ -1,0 +1,36 @@
+"""The notation of limits, which is that of the package ``limits``: ``"20/second"``, ``"10 per 2 hours"``."""
+
+from __future__ import annotations
+
+import functools
+
+from envelope.errors.tree import ConfigurationError
+from envelope.rate_limit.quotas import Quota
+
+#: Largest amount x window in milliseconds: the scripts reckon in doubles, which are exact up to here.
+_LARGEST = 2**53
+
+
+@functools.lru_cache(maxsize=4096)
+def parse(notation: str, scope: str = "", *, is_shadow: bool = False) -> tuple[Quota, ...]:
+    """Read a notation; one may hold several limits, separated by ``;``, ``,`` or ``|``. The same gives the same.
+
+    Raises:
+        ConfigurationError: It is no notation, or says nothing that can be counted.
+    """
+    from limits import parse_many  # noqa: PLC0415 - costs 13 ms, which a service without limits does not pay
+
+    if not isinstance(notation, str):
+        raise ConfigurationError(f"a limit is {notation!r}; give a notation such as '20/second' or '5000/day'")
+    try:
+        items = parse_many(notation)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{notation!r} is no limit; write it as '20/second', '100 per 5 minutes' or '1/second; 30/minute'"
+        ) from error
+    for item in items:
+        if item.amount < 1 or item.get_expiry() < 1:
+            raise ConfigurationError(f"{notation!r} admits nothing; amount and window are at least 1")
+        if item.amount * item.get_expiry() * 1000 > _LARGEST:
+            raise ConfigurationError(f"{notation!r} is too large to be counted exactly; take a shorter window")
+    return tuple(Quota(item.amount, item.get_expiry(), scope, is_shadow=is_shadow) for item in items)

@@ -1,0 +1,24 @@
+"""What a test of outages leaves behind is collected, and complained of, before the next one begins."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+from tests.servers.cluster import Cluster
+
+
+@pytest.fixture(autouse=True)
+def _collected(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    yield
+    caplog.clear()  # its records hold the errors, and so whatever was under way
+    gc.collect()
+
+
+@pytest.fixture
+def own_cluster() -> Iterator[Cluster]:
+    """A cluster for one test, which may stop its nodes or move its slots."""
+    with Cluster() as cluster:
+        yield cluster
