@@ -83,7 +83,15 @@ class RateLimiter:
         _check_choice("on_outage", on_outage, get_args(OnOutage))
         _check_number("timeout_s", timeout_s)
         _check_number("max_keys", max_keys)
-        self._keeps_logs = strategy == "moving-window"
+        self.storage = open_storage(
+            storage,
+            strategy=strategy,
+            max_keys=max_keys,
+            timeout_s=timeout_s,
+            on_outage=on_outage,
+            namespace=namespace,
+            key_secret=key_secret,
+        )
         self._key, self._cost = key, cost
         self._style: Style = headers
         self._writers: dict[tuple[Quota, ...], FieldWriter] = {}
@@ -97,15 +105,6 @@ class RateLimiter:
         self.scope_key = f"envelope.rate_limit.{next(_numbers)}"
         #: Functions below ``limited``; a route that has one of them as its endpoint goes around the limit.
         self.bare_endpoints: set[Callable[..., Any]] = set()
-        self.storage = open_storage(
-            storage,
-            strategy=strategy,
-            max_keys=max_keys,
-            timeout_s=timeout_s,
-            on_outage=on_outage,
-            namespace=namespace,
-            key_secret=key_secret,
-        )
 
     async def check(
         self, subject: str | HTTPConnection, *limits: Limit | RouteLimit, cost: int = 1, scope: str = ""
@@ -309,7 +308,7 @@ class RateLimiter:
             key=self._key if key is None else key,
             cost=self._cost if cost is None else cost,
             scope=scope,
-            keeps_logs=self._keeps_logs,
+            check=self.storage.check,
             before=before,
         )
 

@@ -25,9 +25,6 @@ Computed = str | Sequence[str] | None
 #: A notation, or what gives one for a request: its tier's, its tenant's; None: no limit.
 Limit = str | Callable[[Any], Computed | Awaitable[Computed]]
 
-#: A log of a moving window is kept entry by entry.
-_LONGEST_LOG = 10_000
-
 
 class RouteLimit:
     """Limits that are charged in their own way.
@@ -80,7 +77,7 @@ class Plan:
         scope: What is counted together.
         key: Of the limits that name none.
         cost: Of the limits that name none.
-        keeps_logs: The strategy remembers each request.
+        check: Refuses a quota that the storage cannot count.
         before: Limits that are charged too.
 
     Attributes:
@@ -100,7 +97,7 @@ class Plan:
         key: Key,
         cost: Cost,
         scope: str = "",
-        keeps_logs: bool = False,
+        check: Callable[[Quota], None],
         before: Plan | None = None,
     ) -> None:
         self._rules = [
@@ -109,7 +106,7 @@ class Plan:
                 scope,
                 key,
                 cost,
-                keeps_logs=keeps_logs,
+                check,
             )
             for limit in limits
         ]
@@ -167,14 +164,16 @@ class Plan:
 class _Rule:
     """Limits that share a key, a cost and a scope."""
 
-    def __init__(self, limit: RouteLimit, scope: str, key: Key, cost: Cost, *, keeps_logs: bool) -> None:
+    def __init__(
+        self, limit: RouteLimit, scope: str, key: Key, cost: Cost, check: Callable[[Quota], None]
+    ) -> None:
         self.key = limit.key or key
         self.cost = cost if limit.cost is None else limit.cost
         self.quotas: tuple[Quota, ...] | None = None
         self._limits = limit.limits
         self._scope = " ".join(filter(None, (scope, limit.name)))
         self.is_shadow = limit.shadow
-        self._keeps_logs = keeps_logs
+        self._check = check
         _check_callable("key", self.key)
         if not any(map(callable, self._limits)):
             self.quotas = self._parse(self._limits)  # type: ignore[arg-type]
@@ -192,19 +191,9 @@ class _Rule:
         quotas: tuple[Quota, ...] = ()
         for notation in notations:
             quotas += parse(notation, self._scope, is_shadow=self.is_shadow)
-        if self._keeps_logs:
-            for quota in quotas:
-                check_log(quota)
+        for quota in quotas:
+            self._check(quota)
         return quotas
-
-
-def check_log(quota: Quota) -> None:
-    """Refuse a quota too large for a strategy that remembers each request."""
-    if quota.amount > _LONGEST_LOG:
-        raise ConfigurationError(
-            f"{quota.notation!r} is too much for 'moving-window', which remembers each request;"
-            f" use 'sliding-window-counter' above {_LONGEST_LOG}"
-        )
 
 
 def check_cost(cost: object, quotas: Sequence[Quota], error: type[Exception] = ValueError) -> None:

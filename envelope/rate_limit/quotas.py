@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
+from envelope.errors.tree import ConfigurationError
+
 #: How windows move; the meanings are those of ``limits``.
 Strategy = Literal["sliding-window-counter", "fixed-window", "moving-window"]
+
+#: Entries in the log of a moving window; they take about a megabyte on a server.
+_LONGEST_LOG = 10_000
 
 _UNITS = {1: "second", 60: "minute", 3_600: "hour", 86_400: "day", 2_592_000: "month", 31_104_000: "year"}
 
@@ -37,6 +42,19 @@ class Quota:
 
     def __repr__(self) -> str:
         return f"<Quota {self.name!r}{' in shadow' if self.is_shadow else ''}>"
+
+
+def check_log(strategy: Strategy, quota: Quota) -> None:
+    """Refuse a quota that is too large for a strategy that remembers each request.
+
+    Raises:
+        ConfigurationError: The strategy is ``moving-window`` and the amount above 10,000.
+    """
+    if strategy == "moving-window" and quota.amount > _LONGEST_LOG:
+        raise ConfigurationError(
+            f"{quota.notation!r} is too much for 'moving-window', which remembers each request;"
+            f" use 'sliding-window-counter' above {_LONGEST_LOG}"
+        )
 
 
 def _describe_window(window_s: int) -> str:

@@ -148,6 +148,13 @@ class StorageUnavailableError(Exception):
 class Storage(Protocol):
     """Where quotas are counted. One storage counts by one strategy."""
 
+    def check(self, quota: Quota) -> None:
+        """Refuse a quota that this storage cannot count; asked before the quota is used.
+
+        Raises:
+            ConfigurationError: Why it cannot.
+        """
+
     async def decide(self, demands: Sequence[Demand]) -> Verdict:
         """Take every demand or none.
 

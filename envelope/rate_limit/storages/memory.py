@@ -19,7 +19,7 @@ from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from envelope.rate_limit.clock import monotonic_ms
-from envelope.rate_limit.quotas import Strategy
+from envelope.rate_limit.quotas import Quota, Strategy, check_log
 from envelope.rate_limit.verdicts import Change, Demand, Verdict
 from envelope.rate_limit.windows import sliding_reset_ms, sliding_wait_ms
 
@@ -52,11 +52,16 @@ class MemoryStorage:
         self, strategy: Strategy, *, max_keys: int = 1_000_000, clock: Callable[[], int] = monotonic_ms
     ) -> None:
         self._clock = clock
+        self._strategy: Strategy = strategy
         self._make_windows = _STRATEGIES[strategy]
         self._max_keys = max_keys
         self._windows: dict[int, _Windows[Any]] = {}
         self._turn_at = 0
         self._lock = threading.Lock()
+
+    def check(self, quota: Quota) -> None:
+        """Refuse a quota whose log would be too long."""
+        check_log(self._strategy, quota)
 
     async def decide(self, demands: Sequence[Demand]) -> Verdict:
         """Take every demand or none."""

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from envelope.errors.tree import ServiceUnavailableError
 from envelope.rate_limit.clock import monotonic_ms
+from envelope.rate_limit.quotas import Quota
 from envelope.rate_limit.storages.memory import MemoryStorage
 from envelope.rate_limit.verdicts import Change, Demand, Storage, StorageUnavailableError, Verdict
 
@@ -67,6 +68,11 @@ class OutageGuard:
         self._failures = 0
         self._is_open = False
         self._ask_at = 0
+
+    def check(self, quota: Quota) -> None:
+        """Refuse a quota that the storage, or what stands in for it, cannot count."""
+        self._storage.check(quota)
+        self._local.check(quota)
 
     async def decide(self, demands: Sequence[Demand]) -> Verdict:
         """Take every demand or none; where depends on whether the storage answers."""

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 from envelope.errors.tree import ConfigurationError
 from envelope.rate_limit.clock import monotonic_ms
-from envelope.rate_limit.quotas import Quota, Strategy
+from envelope.rate_limit.quotas import Quota, Strategy, check_log
 from envelope.rate_limit.storages.redis.errands import Arguments
 from envelope.rate_limit.storages.redis.line import Line
 from envelope.rate_limit.storages.redis.links import is_cluster, plan_connection
@@ -71,6 +71,7 @@ class RedisStorage:
         self._is_cluster = is_cluster(url)
         self._timeout_s = timeout_s
         self._clock = clock
+        self._strategy: Strategy = strategy
         self._scripts = load_scripts(strategy)
         self._lines: WeakKeyDictionary[asyncio.AbstractEventLoop, Line] = WeakKeyDictionary()
         self._refusals = _Refusals()
@@ -84,6 +85,10 @@ class RedisStorage:
             return f"{prefix}:{{{digest.hexdigest()}}}".encode()
 
         self._key_of = key_of
+
+    def check(self, quota: Quota) -> None:
+        """Refuse a quota whose log would be too long."""
+        check_log(self._strategy, quota)
 
     async def decide(self, demands: Sequence[Demand]) -> Verdict:
         """Take every demand or none."""
