@@ -132,7 +132,7 @@ class RateLimiter:
             check_cost(cost, plan.quotas)
             demands: tuple[Demand, ...] = (Demand(subject, plan.quotas, cost),)
         else:
-            demands = tuple(demand._replace(cost=cost) for demand in await plan.demands(subject))
+            demands = tuple(demand._replace(cost=cost, is_work=False) for demand in await plan.demands(subject))
         verdict = await self._decide(demands)
         verdicts = [verdict] if isinstance(subject, str) else note(subject.scope, self.scope_key, verdict)
         if verdict.wait_ms:
@@ -208,11 +208,12 @@ class RateLimiter:
         """Charge what the work has really cost, once that is known.
 
         More than was taken is charged even if it does not fit; less is given back, unless its window is over.
-        Settling again changes the cost again.
+        Limits that have a ``cost`` are settled, and those that count requests stay as they are; where there is no
+        ``cost``, all are. Settling again changes the cost again.
 
         Args:
             taken: A request, for all that this limiter took from it, or what ``check`` returned.
-            cost: What it cost; 0 gives everything back.
+            cost: What it cost.
 
         Raises:
             ValueError: The cost is no whole number of 0 or more.
@@ -224,7 +225,8 @@ class RateLimiter:
 
     async def refund(self, taken: HTTPConnection | Verdict) -> None:
         """Give back what was taken, as if the request had not been: so a limit can count failures only."""
-        await self.settle(taken, 0)
+        for verdict in [taken] if isinstance(taken, Verdict) else self._verdicts_of(taken):
+            await verdict.refund()
 
     async def reset(self, subject: str) -> None:
         """Forget everything that was counted for a subject, for tests and operators.

@@ -62,7 +62,7 @@ class RateLimitMiddleware:
         address = plan.address
         if address is not None and (subject := address.of_scope(scope)) is not None:
             # Past the constructor of NamedTuple, which is slow.
-            demands: tuple[Demand, ...] = (tuple.__new__(Demand, (subject, plan.quotas, plan.cost)),)
+            demands: tuple[Demand, ...] = (tuple.__new__(Demand, (subject, plan.quotas, plan.cost, False)),)
         else:
             demands = await plan.demands(_connection(scope))
             if not demands:

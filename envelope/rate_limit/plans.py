@@ -143,7 +143,7 @@ class Plan:
             ValueError: A computed cost or limit makes no sense.
         """
         subjects: dict[Key, str | None] = {}
-        demands: dict[tuple[str, int], list[Quota]] = {}
+        demands: dict[tuple[str, int, bool], list[Quota]] = {}
         charged = set()
         for rule in self._rules:
             if rule.key not in subjects:
@@ -157,8 +157,10 @@ class Plan:
             for quota in quotas:
                 if (subject, quota.field) not in charged:  # computed limits may come to the same
                     charged.add((subject, quota.field))
-                    demands.setdefault((subject, cost), []).append(quota)
-        return tuple(Demand(subject, tuple(quotas), cost) for (subject, cost), quotas in demands.items())
+                    demands.setdefault((subject, cost, rule.cost != 1), []).append(quota)
+        return tuple(
+            Demand(subject, tuple(quotas), cost, is_work) for (subject, cost, is_work), quotas in demands.items()
+        )
 
 
 class _Rule:

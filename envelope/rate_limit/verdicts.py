@@ -5,7 +5,8 @@ A storage reads, decides and commits all demands of a request together: everythi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import repeat
 from typing import Any, NamedTuple, Protocol
 
 from envelope.rate_limit.quotas import Quota
@@ -18,11 +19,13 @@ class Demand(NamedTuple):
         subject: Whose budget it is.
         quotas: Each is charged; at least one.
         cost: 0 or more; 0 only looks.
+        is_work: The cost stands for work, which may turn out to be more or less; otherwise for the request.
     """
 
     subject: str
     quotas: tuple[Quota, ...]
     cost: int
+    is_work: bool = False
 
 
 class Change(NamedTuple):
@@ -120,25 +123,39 @@ class Verdict:
         ]
 
     async def settle(self, cost: int) -> None:
-        """Change what was taken to ``cost``.
+        """Change what was taken to ``cost``, where it stands for work; where all counts requests, everywhere."""
+        has_work = any(demand.is_work for demand in self.demands)
+        await self._change(
+            [demand._replace(cost=cost) if demand.is_work or not has_work else demand for demand in self.demands]
+        )
 
-        A refused request has taken nothing; nor was anything taken from a quota in shadow that it did not fit.
-        """
+    async def refund(self) -> None:
+        """Give back all that was taken."""
+        await self._change([demand._replace(cost=0) for demand in self.demands])
+
+    async def _change(self, demands: list[Demand]) -> None:
+        # A refused request has taken nothing; nor was anything taken from a quota in shadow that it did not fit.
         if self.wait_ms or not self.remaining:
             return
         changes = [
-            Change(demand.subject, quota, cost - demand.cost) for demand in self.demands for quota in demand.quotas
+            Change(before.subject, quota, 0 if wait_ms else after.cost - before.cost)
+            for before, after, quota, wait_ms in self._each(demands)
         ]
-        taken = [not wait_ms for wait_ms in self.waits_ms or [0] * len(changes)]
         # Noted before anything is awaited: the next one to settle starts from here.
-        self.demands = [demand._replace(cost=cost) for demand in self.demands]
+        self.demands = demands
         self.remaining = [
-            min(max(left - change.difference * counts, 0), change.quota.amount)
-            for left, change, counts in zip(self.remaining, changes, taken, strict=True)
+            min(max(left - difference, 0), quota.amount)
+            for left, (_, quota, difference) in zip(self.remaining, changes, strict=True)
         ]
-        changes = [change for change, counts in zip(changes, taken, strict=True) if counts and change.difference]
+        changes = [change for change in changes if change.difference]
         if changes:
             await self.storage.settle(changes, self.taken_at)
+
+    def _each(self, demands: list[Demand]) -> Iterator[tuple[Demand, Demand, Quota, int]]:
+        waits = iter(self.waits_ms or repeat(0))
+        for before, after in zip(self.demands, demands, strict=True):
+            for quota in before.quotas:
+                yield before, after, quota, next(waits)
 
 
 class StorageUnavailableError(Exception):

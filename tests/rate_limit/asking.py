@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from envelope import RateLimiter, install
-from envelope.rate_limit.quotas import Strategy
+from envelope.rate_limit.quotas import Quota, Strategy
 from envelope.rate_limit.storages.memory import MemoryStorage
 from envelope.rate_limit.verdicts import Change, Demand, Verdict
 from tests.wire.apps import Exchange, exchange, failure, strict_json
@@ -63,6 +63,9 @@ class ScriptedStorage:
         self._figures = remaining, resets_ms, waits_ms
         self.decided: list[list[Demand]] = []
         self.settled: list[list[Change]] = []
+
+    def check(self, quota: Quota) -> None:
+        pass
 
     async def decide(self, demands: Sequence[Demand]) -> Verdict:
         self.decided.append(list(demands))

@@ -73,7 +73,7 @@ class MemoryStorage:
             now = self._clock()
             if now >= self._turn_at:
                 self._turn(now)
-            for subject, quotas, cost in demands:
+            for subject, quotas, cost, _ in demands:
                 for quota in quotas:
                     windows = self._windows.get(quota.window_ms)
                     if windows is None:
@@ -88,7 +88,7 @@ class MemoryStorage:
             if not fits:
                 return self._refuse(demands, remaining, states, now)
             index = 0
-            for _, quotas, cost in demands:
+            for _, quotas, cost, _ in demands:
                 for quota in quotas:
                     resets.append(self._windows[quota.window_ms].take(states[index], cost))
                     index += 1
@@ -99,7 +99,7 @@ class MemoryStorage:
         waits: list[int] = []
         resets: list[int] = []
         wait_ms = index = 0
-        for _, quotas, cost in demands:
+        for _, quotas, cost, _ in demands:
             for quota in quotas:
                 wait = 0
                 if remaining[index] < 0:
@@ -109,7 +109,7 @@ class MemoryStorage:
                 waits.append(wait)
                 index += 1
         index = 0
-        for _, quotas, cost in demands:
+        for _, quotas, cost, _ in demands:
             for quota in quotas:
                 taken = 0 if wait_ms or waits[index] else cost
                 remaining[index] = max(0, remaining[index] + cost - taken)

@@ -130,4 +130,4 @@ def counted(server: Server) -> int:
 
 def connections(server: Server) -> int:
     """Count the clients of a server, without the one that asks."""
-    return len(server.call("CLIENT", "LIST")) - 1
+    return int(server.call("INFO", "clients")["connected_clients"]) - 1

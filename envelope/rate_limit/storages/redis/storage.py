@@ -155,7 +155,7 @@ class RedisStorage:
         decided = [verdict for verdict in verdicts if isinstance(verdict, Verdict)]
         wait_ms = max((verdict.wait_ms for verdict in decided), default=0)
         if wait_ms or len(decided) < len(demands):
-            await asyncio.gather(*(verdict.settle(0) for verdict in decided))
+            await asyncio.gather(*(verdict.refund() for verdict in decided))
         for error in verdicts:
             if isinstance(error, BaseException):
                 raise error
