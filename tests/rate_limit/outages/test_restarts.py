@@ -182,7 +182,7 @@ def _out_of_memory(server: Server) -> Iterator[None]:
 
 @contextmanager
 def _snapshots_fail(server: Server) -> Iterator[None]:
-    server.call("CONFIG", "SET", "dir", "/proc")
+    (server.directory / "dump.rdb" / "in the way").mkdir(parents=True)
     server.call("CONFIG", "SET", "save", "3600 1")
     server.call("SET", "key", "value")
     server.call("BGSAVE")
@@ -254,9 +254,9 @@ def _busy(server: Server) -> Iterator[None]:
 
 @contextmanager
 def _loading(server: Server) -> Iterator[None]:
-    for number in range(1000):
+    for number in range(300):
         server.call("SET", f"filling {number}", "x" * 2000)
-    server.call("CONFIG", "SET", "key-load-delay", "1500")
+    server.call("CONFIG", "SET", "key-load-delay", "2000")
     server.call("CONFIG", "SET", "loading-process-events-interval-bytes", "1024")
     client = redis.Redis(port=server.port, retry=Retry(NoBackoff(), 0))
     thread = threading.Thread(target=client.execute_command, args=("DEBUG", "RELOAD"))
