@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import http_sf
+import pytest
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse
@@ -28,6 +29,11 @@ REFUSED = failure(429, TEXT)
 
 LEGACY = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
 DRAFT = ("ratelimit-policy", "ratelimit")
+
+
+def bug(number: int, what: str) -> pytest.MarkDecorator:
+    """Mark a test that fails because of a bug that was reported; whoever fixes it removes the mark."""
+    return pytest.mark.xfail(strict=True, reason=f"bug {number}: {what}")
 
 
 class FakeClock:
@@ -59,7 +65,9 @@ class ScriptedStorage:
         settled: The changes of each settlement.
     """
 
-    def __init__(self, remaining: Sequence[int], resets_ms: Sequence[int], waits_ms: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, remaining: Sequence[int], resets_ms: Sequence[int], waits_ms: Sequence[int] | None = None
+    ) -> None:
         self._figures = remaining, resets_ms, waits_ms
         self.decided: list[list[Demand]] = []
         self.settled: list[list[Change]] = []

@@ -11,6 +11,7 @@ import pytest
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
+from starlette.types import Message
 
 from envelope import ClientAddress, RateLimitedError, RateLimiter, RouteLimit
 from envelope.rate_limit.verdicts import Verdict
@@ -22,6 +23,7 @@ from tests.rate_limit.asking import (
     ScriptedStorage,
     app_of,
     ask,
+    bug,
     by_header,
     cost_by_header,
     crash,
@@ -29,7 +31,7 @@ from tests.rate_limit.asking import (
     one,
     request_of,
 )
-from tests.wire.apps import CRASH, failure, success
+from tests.wire.apps import CRASH, failure, scope_of, success
 
 
 def _check(limiter: RateLimiter, *args: Any, **options: Any) -> Verdict:
@@ -71,9 +73,7 @@ class _Key:
         return request.headers.get("x-account")
 
 
-@pytest.mark.parametrize(
-    "key", [by_header("x-account"), _async_key, _Key(), _Key().method, lambda r: _async_key(r)], ids=range(5)
-)
+@pytest.mark.parametrize("key", [by_header("x-account"), _async_key, _Key(), _Key().method], ids=range(4))
 def test_key_may_be_any_callable_sync_or_async(key: Any) -> None:
     """What it returns is the subject; None is not limited and told nothing."""
     app = app_of(limiter_of("1/minute", key=key))
@@ -104,7 +104,9 @@ def test_empty_string_is_a_subject() -> None:
     assert [ask(app).status for _ in range(2)] == [200, 429]
 
 
-@pytest.mark.parametrize("subject", ["ä", "\ud800", "a b\r\nc: d", "%s%d{}", "x" * 10_000, "1/60:0::a", "\0overflow"])
+@pytest.mark.parametrize(
+    "subject", ["ä", "\ud800", "a b\r\nc: d", "%s%d{}", "x" * 10_000, "1/60:0::a", "\0overflow"]
+)
 def test_subject_may_be_any_text_and_is_told_nobody(subject: str) -> None:
     """Subjects are data: they neither break anything nor reach the client."""
     app = app_of(limiter_of("2/minute", RouteLimit("5/hour", name="n"), key=lambda request: subject))
@@ -176,7 +178,11 @@ def test_key_is_asked_once_for_all_its_limits() -> None:
         return "a"
 
     limiter = limiter_of(
-        "9/minute", RouteLimit("9/hour", key=key), RouteLimit("9/day", cost=2), key=key, routes={"GET /": ["8/day"]}
+        "9/minute",
+        RouteLimit("9/hour", key=key),
+        RouteLimit("9/day", cost=2),
+        key=key,
+        routes={"GET /": ["8/day"]},
     )
 
     assert len(ask(app_of(limiter)).left) == 4
@@ -306,6 +312,7 @@ def test_computed_cost_that_makes_no_sense_is_a_crash(cost: object, word: str) -
     assert ask(app).left == {"5/minute": 4, "9/hour": 8}
 
 
+@bug(8, "a cost is asked once for each limit")
 def test_computed_cost_is_asked_once_for_all_its_limits() -> None:
     """Like a key: it may look something up, and all limits have to hear the same."""
     asked: list[str] = []
@@ -417,6 +424,27 @@ def test_changed_tier_is_another_budget() -> None:
 
     assert ask(app, headers={"x-tier": "free"}).status == 429
     assert ask(app, headers={"x-tier": "paid"}).left == {"3/minute": 2}
+
+
+def test_any_number_of_different_limits_is_told_rightly() -> None:
+    """Limits of tenants come in more combinations than there are routes; each has its own fields."""
+    app = app_of(limiter_of(by_header("x-limit")))
+    told: list[bytes] = []
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            told.append(dict(message["headers"])[b"ratelimit-policy"])
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def ask_all() -> None:
+        for amount in [*range(1, 1101), 1, 1100]:
+            await app(scope_of(headers={"x-limit": f"{amount}0/hour"}), receive, send)
+
+    asyncio.run(ask_all())
+
+    assert told == [b'"%d0/hour";q=%d0;w=3600' % (amount, amount) for amount in [*range(1, 1101), 1, 1100]]
 
 
 # Shadow
@@ -622,7 +650,14 @@ def test_check_gives_the_figures() -> None:
     assert tuple(figure) == ("5/minute", 5, 2, 58.5)
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        pytest.param("sliding-window-counter", marks=bug(5, "the reset is a millisecond early")),
+        "fixed-window",
+        "moving-window",
+    ],
+)
 def test_reset_of_a_figure_is_exact_to_the_millisecond(strategy: Any) -> None:
     """At that very instant there is more, and a millisecond before there is not."""
     clock = FakeClock()
@@ -641,7 +676,11 @@ def test_check_charges_the_key_of_a_request() -> None:
     """A request stands for its subject."""
     limiter = limiter_of("3/minute")
 
-    assert [_left(limiter, request_of(host))["3/minute"] for host in ("192.0.2.1", "192.0.2.2", "192.0.2.1")] == [2, 2, 1]
+    assert [_left(limiter, request_of(host))["3/minute"] for host in ("192.0.2.1", "192.0.2.2", "192.0.2.1")] == [
+        2,
+        2,
+        1,
+    ]
 
 
 def test_check_of_a_request_without_subject_charges_nobody() -> None:
@@ -651,6 +690,7 @@ def test_check_of_a_request_without_subject_charges_nobody() -> None:
     assert [_check(limiter, request_of()).figures for _ in range(3)] == [[], [], []]
 
 
+@bug(7, "a decision about nothing is made by the storage")
 def test_check_asks_no_storage_for_nothing() -> None:
     """No limit applies, so there is no round trip, nor an empty one that a server would refuse."""
     storage = ScriptedStorage((), ())
@@ -702,10 +742,19 @@ def test_check_of_cost_zero_only_looks() -> None:
     assert [_left(limiter, "a", cost=0) for _ in range(2)] == [{"2/minute": 0}] * 2
 
 
-@pytest.mark.parametrize("subject", ["a", request_of()])
-@pytest.mark.parametrize("limits", [(), ("5/minute",)])
+@pytest.mark.parametrize(
+    ("subject", "limits"),
+    [
+        ("a", ()),
+        pytest.param(request_of(), (), marks=bug(6, "the cost given for a request is not looked at")),
+        pytest.param("a", ("5/minute",), marks=bug(6, "it is a ConfigurationError")),
+        pytest.param(request_of(), ("5/minute",), marks=bug(6, "it is a ConfigurationError")),
+    ],
+)
 @pytest.mark.parametrize("cost", [6, -1, True, 1.5])
-def test_check_of_a_cost_that_never_fits_is_a_value_error(subject: Any, limits: tuple[str, ...], cost: Any) -> None:
+def test_check_of_a_cost_that_never_fits_is_a_value_error(
+    subject: Any, limits: tuple[str, ...], cost: Any
+) -> None:
     """Whoever is charged and by whatever limits: below 0 would be a gift, above the limit an eternal 429."""
     limiter = limiter_of("5/minute")
     _check(limiter, subject)

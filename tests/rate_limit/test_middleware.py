@@ -14,7 +14,6 @@ import pytest
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -47,6 +46,7 @@ from tests.rate_limit.asking import (
     answer_of,
     app_of,
     ask,
+    bug,
     crash,
     limiter_of,
     one,
@@ -513,7 +513,12 @@ def test_unknown_messages_are_forwarded() -> None:
     messages: list[Message] = [
         {"type": "http.response.early_hint", "links": [b"</a>; rel=preload"], "headers": [(b"a", b"b")]},
         {"type": "http.response.debug", "info": {"template": 1}},
-        {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")], "trailers": True},
+        {
+            "type": "http.response.start",
+            "status": 200,
+            "headers": [(b"content-type", b"text/plain")],
+            "trailers": True,
+        },
         {"type": "vendor.thing", "x": object()},
         {"type": "http.response.pathsend", "path": "/x"},
         {"type": "http.response.trailers", "headers": [(b"c", b"d")], "more_trailers": False},
@@ -593,9 +598,18 @@ def test_refusal_of_a_mounted_application_is_its_own() -> None:
     assert _figures(refused).count("ratelimit") == 1
 
 
-@pytest.mark.parametrize("inner_limited", [True, False])
-@pytest.mark.parametrize("wrap", [lambda app: app, CopiedScope])
-@pytest.mark.parametrize(("path", "code", "text"), [("/inner/nowhere", 404, "Not Found"), ("/inner/no", 403, "no")])
+@pytest.mark.parametrize(
+    ("wrap", "inner_limited"),
+    [
+        (lambda app: app, True),
+        (lambda app: app, False),
+        (CopiedScope, True),
+        pytest.param(CopiedScope, False, marks=bug(9, "a head with figures is not known for the inner one's")),
+    ],
+)
+@pytest.mark.parametrize(
+    ("path", "code", "text"), [("/inner/nowhere", 404, "Not Found"), ("/inner/no", 403, "no")]
+)
 def test_failure_of_a_mounted_application_is_not_wrapped_by_the_outer(
     inner_limited: bool, wrap: Any, path: str, code: int, text: str
 ) -> None:
@@ -806,7 +820,9 @@ def test_concurrent_requests_admit_exactly_the_limit(strategy: Any) -> None:
     assert ask(app).left == {"20/minute": 0, "1000/hour": 980}
 
 
-@pytest.mark.parametrize("path", ["/ok", "/nowhere", "/no", "/crash", "/refused", "/charged", "/inner/", "/stream"])
+@pytest.mark.parametrize(
+    "path", ["/ok", "/nowhere", "/no", "/crash", "/refused", "/charged", "/inner/", "/stream"]
+)
 def test_request_leaves_no_cycle(path: str) -> None:
     """What a request held is free when it ends: its scope, its verdicts, its exceptions."""
     limiter = limiter_of("100000/minute", routes={"GET /refused": ["1/hour"]})

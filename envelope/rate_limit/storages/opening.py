@@ -10,13 +10,15 @@ from envelope.errors.tree import ConfigurationError
 from envelope.rate_limit.quotas import Strategy
 from envelope.rate_limit.storages.memory import MemoryStorage
 from envelope.rate_limit.storages.outage import OnOutage, OutageGuard
-from envelope.rate_limit.storages.redis.links import SCHEMES
-from envelope.rate_limit.storages.redis.storage import RedisStorage
-from envelope.rate_limit.storages.through_limits import LimitsStorage
 from envelope.rate_limit.verdicts import Storage
 
 logger = logging.getLogger("envelope.rate_limit")
 
+_REDIS = tuple(
+    f"{scheme}{form}"
+    for scheme in ("redis", "rediss", "valkey", "valkeys")
+    for form in ("", "+unix", "+sentinel", "+cluster")
+)
 _THROUGH_LIMITS = ("memcached", "mongodb", "mongodb+srv")
 
 
@@ -46,13 +48,18 @@ def open_storage(
         _warn_of_workers()
         return local
     name = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-    if parts.scheme in SCHEMES:
+    # Imported here: a service that counts in memory, or does not count at all, pays for none of it.
+    if parts.scheme in _REDIS:
+        from envelope.rate_limit.storages.redis.storage import RedisStorage  # noqa: PLC0415
+
         redis = RedisStorage(storage, strategy, timeout_s=timeout_s, namespace=namespace, key_secret=key_secret)
         return OutageGuard(redis, name, on_outage=on_outage, local=local)
     if parts.scheme in _THROUGH_LIMITS:
+        from envelope.rate_limit.storages.through_limits import LimitsStorage  # noqa: PLC0415
+
         through = LimitsStorage(storage, strategy)
         return OutageGuard(through, name, on_outage=on_outage, local=local, timeout_s=timeout_s)
-    known = ", ".join(("memory", *SCHEMES, *_THROUGH_LIMITS))
+    known = ", ".join(("memory", *_REDIS, *_THROUGH_LIMITS))
     raise ConfigurationError(
         f"unknown storage {parts.scheme!r} (known: {known}); write it as 'redis://host:6379/0'"
     )

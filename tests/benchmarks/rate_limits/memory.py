@@ -32,6 +32,7 @@ _ROUTES_US = 0.3
 #: The most that a 429 costs, over the bare 200 (row 8).
 _REFUSED = 0.7
 _ROUTES = 1000
+_TURN = "the loop's turn"
 #: Routes with limits of their own; the one that is requested is not among them.
 _TABLE = {f"GET {path_of(number)}": ("5/minute",) for number in range(1, 101)}
 
@@ -42,6 +43,7 @@ async def measure_requests(*, rounds: int, batch_s: float) -> None:
         runners: dict[str, Runs] = {
             name: OneByOne(Driver(await build_bare(name))) for name in (STARLETTE, FASTAPI, INSTALLED)
         }
+        runners[_TURN] = OneByOne(_Idle())
         flaws: dict[str, str] = {}
         for name, subject in SUBJECTS.items():
             if reason := subject.unable.get("memory"):
@@ -52,7 +54,15 @@ async def measure_requests(*, rounds: int, batch_s: float) -> None:
             except FlawedError as flaw:
                 flaws[name] = f"FLAWED: {flaw}"
         figures = await compare(runners, rounds=rounds, batch_s=batch_s)
-    _print_requests(figures, flaws)
+    turn = figures.pop(_TURN)
+    _print_requests({name: Figures(_differences(own, turn)) for name, own in figures.items()}, flaws)
+
+
+class _Idle:
+    """Sends nothing: what is left is the turn of the loop after a request."""
+
+    async def send(self) -> None:
+        pass
 
 
 async def _prepare(name: str, stack: AsyncExitStack) -> dict[str, Runs]:

@@ -16,7 +16,7 @@ from typing import Any
 from fastapi import Depends
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from envelope import install
+from envelope import RateLimiter, install
 from tests.benchmarks.rate_limits.apps import Limit, fastapi_of, starlette_of
 from tests.benchmarks.rate_limits.drive import FlawedError
 from tests.benchmarks.rate_limits.floors import CountingFloor, refuse
@@ -98,9 +98,7 @@ async def _counting(setup: Setup, _stack: AsyncExitStack) -> ASGIApp:
 
 async def _ours(setup: Setup, stack: AsyncExitStack) -> ASGIApp:
     app = starlette_of(setup.routes)
-    limiter = importlib.import_module("envelope").RateLimiter(
-        *setup.notations, storage=setup.url, routes=setup.table
-    )
+    limiter = RateLimiter(*setup.notations, storage=setup.url, routes=setup.table)
     install(app, rate_limiter=limiter)
     stack.push_async_callback(limiter.aclose)
     return app

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.servers.cluster import Cluster
+from tests.servers.process import wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -18,8 +19,22 @@ def _collected(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     gc.collect()
 
 
-@pytest.fixture
-def own_cluster() -> Iterator[Cluster]:
-    """A cluster for one test, which may stop its nodes or move its slots."""
+@pytest.fixture(scope="module")
+def _cluster() -> Iterator[Cluster]:
     with Cluster() as cluster:
         yield cluster
+
+
+@pytest.fixture
+def own_cluster(_cluster: Cluster) -> Iterator[Cluster]:
+    """A cluster, made whole again after each test, which may suspend or kill its nodes."""
+    _cluster.flush()
+    yield _cluster
+    for server in _cluster.servers:
+        if server.is_running:
+            server.resume()
+        else:
+            server.kill()  # for the guard that watches it
+            server.start()
+    for server in _cluster.servers:
+        wait_until(server.is_in_cluster, within_s=15, told=lambda: "\n".join(s.output for s in _cluster.servers))

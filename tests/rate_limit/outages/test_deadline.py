@@ -43,9 +43,7 @@ PASSWORD = "hunter2-is-secret"
 @pytest.mark.parametrize("at_once", [1, 200])
 @pytest.mark.parametrize("is_connected", [True, False], ids=["connected", "connecting"])
 @pytest.mark.parametrize("on_outage", ["local", "allow", "deny"])
-def test_deadline_of_a_suspended_server(
-    own_valkey: Server, on_outage: OnOutage, is_connected: bool, at_once: int
-):
+def test_deadline_of_a_suspended_server(own_valkey: Server, on_outage: OnOutage, is_connected: bool, at_once: int):
     """However many ask a stopped server, each has its policy's answer within the deadline."""
 
     async def main() -> None:

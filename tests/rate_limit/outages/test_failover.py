@@ -1,14 +1,14 @@
 """Sentinels that promote another server, and clusters that lose a node or move a slot."""
 
 import asyncio
-import time
-from contextlib import aclosing
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager
 
 import pytest
 
 from envelope import RateLimiter
-from envelope.errors.tree import ServiceUnavailableError
 from envelope.rate_limit.storages.redis.storage import RedisStorage
+from envelope.rate_limit.verdicts import StorageUnavailableError
 from tests.rate_limit.outages.watching import (
     PATIENCE_S,
     STRATEGY,
@@ -55,7 +55,9 @@ def test_sentinel_planned_failover(own_sentinel: Sentinel):
         limiter = RateLimiter("1000/minute", storage=own_sentinel.url)
         async with aclosing(limiter):
             assert remaining(await limiter.check("ada")) == 999
-            wait_until(lambda: counted(own_sentinel.replica) == 1, within_s=5, told=lambda: "a copy on the replica")
+            wait_until(
+                lambda: counted(own_sentinel.replica) == 1, within_s=5, told=lambda: "a copy on the replica"
+            )
             new = await asyncio.to_thread(own_sentinel.fail_over)
             await _asking_until(limiter, new, within_s=5)
             assert remaining(await limiter.check("ada")) == 998
@@ -116,7 +118,7 @@ def test_sentinel_that_hangs_is_passed_over(valkey_sentinel: Sentinel):
             storage = RedisStorage(url, STRATEGY, timeout_s=0.1)
             guard = guarded(url)
             async with aclosing(storage), aclosing(guard):
-                await eventually(lambda: is_answered(guard.decide(demand())), within_s=6)
+                await eventually(lambda: is_answered(guard.decide(demand())), within_s=3)
 
     run(main())
 
@@ -135,7 +137,9 @@ def test_sentinel_that_refuses_is_passed_over(valkey_sentinel: Sentinel, own_val
     run(main())
 
 
-@pytest.mark.xfail(reason="a timeout of the Sentinels' connections stays a string, and no connection works", strict=True)
+@pytest.mark.xfail(
+    reason="a timeout of the Sentinels' connections stays a string, and no connection works", strict=True
+)
 def test_sentinel_options_are_numbers(valkey_sentinel: Sentinel):
     """What the URL says of the Sentinels' connections is read as what it says of the server's."""
     valkey_sentinel.flush()
@@ -178,14 +182,26 @@ def _subjects(cluster: Cluster, url: str, each: int) -> list[list[str]]:
     return [subjects[:each] for subjects in found]
 
 
-@pytest.mark.parametrize("down", [1, 2])
-def test_cluster_node_killed(own_cluster: Cluster, down: int):
+@contextmanager
+def _moved(slot: int, old: Server, new: Server) -> Iterator[None]:
+    """Give an empty slot to another node, and back in the end."""
+    for servers in ((new, old), (old, new)):
+        for server in servers:
+            server.call("CLUSTER", "SETSLOT", slot, "NODE", servers[0].call("CLUSTER", "MYID"))
+        if servers[0] is new:
+            try:
+                yield
+            finally:
+                new.flush()
+
+
+def test_cluster_node_killed(own_cluster: Cluster):
     """Without one node, its subjects are counted in this process, and all others by their own nodes."""
     subjects = _subjects(own_cluster, own_cluster.url, 3)
-    url = own_cluster.url
+    down = 1
 
     async def main() -> None:
-        limiter = RateLimiter("20/minute", storage=url, timeout_s=0.3)
+        limiter = RateLimiter("20/minute", storage=own_cluster.url, timeout_s=1)
         async with aclosing(limiter):
             for mine in subjects:
                 assert not is_local(await limiter.check(mine[0]))
@@ -193,55 +209,45 @@ def test_cluster_node_killed(own_cluster: Cluster, down: int):
             for turn in range(4):
                 for node, mine in enumerate(subjects):
                     wait_s, outcome = await timed(limiter.check(mine[1]))
-                    assert wait_s < 0.3 + 0.4
+                    assert wait_s < 1 + 0.4
                     assert is_local(outcome) == (node == down), (turn, node)
                     assert remaining(outcome) == 19 - turn
+            # A request on budgets of several nodes is decided by all of them, or by this process.
+            both = (*demand(subjects[0][2]), *demand(subjects[down][2]))
+            assert is_local(await limiter.storage.decide(both))
+            assert not is_local(await limiter.check(subjects[0][1]))
 
     run(main())
 
 
-@pytest.mark.xfail(reason="one node's error fails everybody who shares the trip", strict=True)
+@pytest.mark.xfail(
+    reason="one node's error fails everybody who shares the trip, and has their scripts sent again", strict=True
+)
 def test_cluster_node_killed_with_shared_trips(own_cluster: Cluster):
-    """Who shares a trip with a subject of the node that is down has its own node's answer."""
+    """Who shares a trip with a subject of the node that is down has its own node's answer, and is charged once."""
     subjects = _subjects(own_cluster, own_cluster.url, 8)
-    down = 1
+    everybody = [subject for mine in zip(*subjects, strict=True) for subject in mine]
 
-    async def main() -> None:
-        storage = RedisStorage(own_cluster.url, STRATEGY, timeout_s=0.5)
-        async with aclosing(storage):
-            for mine in subjects:
-                await storage.decide(demand(mine[0]))
-            own_cluster.servers[down].kill()
-            healthy = [subject for node, mine in enumerate(subjects) if node != down for subject in mine[1:]]
-            everybody = [subject for mine in zip(*subjects, strict=True) for subject in mine if subject not in
-                         {first[0] for first in subjects}]
-            outcomes = await asyncio.gather(*(storage.decide(demand(s)) for s in everybody), return_exceptions=True)
-            answered = {s for s, outcome in zip(everybody, outcomes, strict=True) if not isinstance(outcome, Exception)}
-            assert answered == set(healthy)
-
-    run(main())
-
-
-@pytest.mark.xfail(reason="one node's error has everybody's scripts sent again: counted twice", strict=True)
-def test_cluster_node_killed_with_shared_trips_counts_once(own_cluster: Cluster):
-    """Who shares a trip with a subject of the node that is down is charged once at the most."""
-    subjects = _subjects(own_cluster, own_cluster.url, 8)
-
-    async def main() -> None:
-        storage = RedisStorage(own_cluster.url, STRATEGY, timeout_s=0.5)
+    async def main() -> tuple[set[str], list[int]]:
+        storage = RedisStorage(own_cluster.url, STRATEGY, timeout_s=1)
         async with aclosing(storage):
             for mine in subjects:
                 await storage.decide(demand(mine[0], cost=0))
             own_cluster.servers[1].kill()
-            everybody = [subject for mine in zip(*subjects, strict=True) for subject in mine]
-            await asyncio.gather(*(storage.decide(demand(s)) for s in everybody), return_exceptions=True)
-        assert counted(own_cluster.servers[0]) <= 8
-        assert counted(own_cluster.servers[2]) <= 8
+            outcomes = await asyncio.gather(
+                *(storage.decide(demand(subject)) for subject in everybody), return_exceptions=True
+            )
+        failed = {s for s, outcome in zip(everybody, outcomes, strict=True) if isinstance(outcome, Exception)}
+        return failed, [counted(own_cluster.servers[node]) for node in (0, 2)]
 
-    run(main())
+    failed, charged = run(main())
+    assert failed == set(subjects[1])
+    assert charged == [8, 8]
 
 
-@pytest.mark.xfail(reason="the client asks the first node for the slots, without a limit: all subjects are out", strict=True)
+@pytest.mark.xfail(
+    reason="the client asks the first node for the slots, without a limit: all subjects are out", strict=True
+)
 def test_cluster_first_node_suspended(own_cluster: Cluster):
     """Which node hangs makes no difference: the subjects of the others are decided by their nodes."""
     subjects = _subjects(own_cluster, own_cluster.url, 2)
@@ -254,7 +260,7 @@ def test_cluster_first_node_suspended(own_cluster: Cluster):
             own_cluster.servers[0].suspend()
             try:
                 assert not await is_answered(guard.decide(demand(subjects[0][0])))
-                await eventually(lambda: is_answered(guard.decide(demand(subjects[1][1]))), within_s=6)
+                await eventually(lambda: is_answered(guard.decide(demand(subjects[1][1]))), within_s=3)
             finally:
                 own_cluster.servers[0].resume()
 
@@ -266,17 +272,16 @@ def test_cluster_node_suspended(own_cluster: Cluster):
     subjects = _subjects(own_cluster, own_cluster.url, 3)
 
     async def main() -> None:
-        limiter = RateLimiter("20/minute", storage=own_cluster.url, timeout_s=0.3)
+        limiter = RateLimiter("20/minute", storage=own_cluster.url, timeout_s=1)
         async with aclosing(limiter):
             for mine in subjects:
                 assert not is_local(await limiter.check(mine[0]))
             own_cluster.servers[2].suspend()
             try:
-                for _ in range(2):
-                    for node, mine in enumerate(subjects):
-                        wait_s, outcome = await timed(limiter.check(mine[1]))
-                        assert wait_s < 0.3 + 0.4
-                        assert is_local(outcome) == (node == 2)
+                for node in (2, 0, 1):
+                    wait_s, outcome = await timed(limiter.check(subjects[node][1]))
+                    assert wait_s < 1 + 0.4
+                    assert is_local(outcome) == (node == 2)
             finally:
                 own_cluster.servers[2].resume()
 
@@ -335,11 +340,10 @@ def test_cluster_slot_moved(own_cluster: Cluster):
             (key,) = keys_of(old)
             slot = old.call("CLUSTER", "KEYSLOT", key)
             old.flush()
-            for server in (new, old):
-                server.call("CLUSTER", "SETSLOT", slot, "NODE", new.call("CLUSTER", "MYID"))
-            assert remaining(await limiter.check(subject)) == 19
-            assert (counted(old), counted(new)) == (0, 1)
-            assert remaining(await limiter.check(subject)) == 18
+            with _moved(slot, old, new):
+                assert remaining(await limiter.check(subject)) == 19
+                assert (counted(old), counted(new)) == (0, 1)
+                assert remaining(await limiter.check(subject)) == 18
 
     run(main())
 
@@ -357,31 +361,33 @@ def test_cluster_slot_moved_for_many_at_once(own_cluster: Cluster):
             (key,) = keys_of(old)
             slot = old.call("CLUSTER", "KEYSLOT", key)
             old.flush()
-            for server in (new, old):
-                server.call("CLUSTER", "SETSLOT", slot, "NODE", new.call("CLUSTER", "MYID"))
             everybody = [subject for mine in subjects for subject in mine]
-            outcomes = await asyncio.gather(*(limiter.check(subject) for subject in everybody))
-            assert list(map(remaining, outcomes)) == [19] * len(everybody)
-            assert sum(map(counted, own_cluster.servers)) == len(everybody)
+            with _moved(slot, old, new):
+                outcomes = await asyncio.gather(*(limiter.check(subject) for subject in everybody))
+                assert list(map(remaining, outcomes)) == [19] * len(everybody)
+                assert sum(map(counted, own_cluster.servers)) == len(everybody)
 
     run(main())
 
 
-def test_cluster_refusal_gives_back_on_other_nodes(own_cluster: Cluster):
-    """When one subject's node is down, the others of the same request get back what they gave."""
+@pytest.mark.xfail(
+    reason="one node's error ends the link to all: the next request sets up the cluster anew", strict=True
+)
+def test_cluster_node_killed_spares_the_others(own_cluster: Cluster):
+    """The failures of one node do not make the others' subjects pay for a new connection each time."""
     subjects = _subjects(own_cluster, own_cluster.url, 2)
-    down = 1
 
     async def main() -> None:
-        guard = guarded(own_cluster.url, timeout_s=0.5)
-        async with aclosing(guard):
+        storage = RedisStorage(own_cluster.url, STRATEGY, timeout_s=1)
+        async with aclosing(storage):
             for mine in subjects:
-                await guard.decide(demand(mine[0], cost=0))
-            own_cluster.servers[down].kill()
-            begun = time.monotonic()
-            with pytest.raises(ServiceUnavailableError):
-                await guard.decide(demand(subjects[0][1]) + demand(subjects[down][1]))
-            assert time.monotonic() - begun < 0.5 + 0.5 + 0.4
-        return None
+                await storage.decide(demand(mine[0]))
+            own_cluster.servers[1].kill()
+            with own_cluster.servers[0].counting() as traffic:
+                for _ in range(5):
+                    with pytest.raises(StorageUnavailableError):
+                        await storage.decide(demand(subjects[1][1]))
+                    await storage.decide(demand(subjects[0][1]))
+        assert traffic.commands["command"] <= 1
 
     run(main())

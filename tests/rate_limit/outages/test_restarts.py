@@ -104,7 +104,9 @@ def test_connection_cut_under_way(valkey: Server):
     run(main())
 
 
-@pytest.mark.xfail(reason="a connection lost under way is taken for a stale one, and the script is sent twice", strict=True)
+@pytest.mark.xfail(
+    reason="a connection lost under way is taken for a stale one, and the script is sent twice", strict=True
+)
 def test_connection_cut_under_way_is_not_counted_twice(valkey: Server):
     """What may have been counted is not sent again: one check is charged once at the most."""
     valkey.flush()

@@ -28,7 +28,9 @@ from tests.rate_limit.outages.watching import (
 )
 from tests.servers.server import Server
 
-LEAKS_OUT = "a verdict settles with RedisStorage itself, past the guard: StorageUnavailableError reaches the caller"
+LEAKS_OUT = (
+    "a verdict settles with RedisStorage itself, past the guard: StorageUnavailableError reaches the caller"
+)
 
 
 @pytest.mark.xfail(reason=LEAKS_OUT, strict=True)

@@ -14,6 +14,7 @@ from envelope.rate_limit.storages.memory import MemoryStorage
 from envelope.rate_limit.storages.outage import OnOutage, OutageGuard
 from envelope.rate_limit.storages.redis.storage import RedisStorage
 from envelope.rate_limit.verdicts import Demand, Verdict
+from tests.servers.process import wait_until
 from tests.servers.server import Server
 
 T = TypeVar("T")
@@ -22,17 +23,17 @@ T = TypeVar("T")
 PATIENCE_S = 0.1 + 0.4
 
 #: The default strategy, whose hash fields are read by ``counted``.
-STRATEGY = "sliding-window-counter"
+STRATEGY: Strategy = "sliding-window-counter"
 
 
-def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run in a debugging loop, and fail if the loop complains; the collector's complaints are pytest's business."""
+def run(main: Coroutine[Any, Any, T], *, debug: bool = False) -> T:
+    """Run in a loop of its own, and fail if the loop complains; the collector's complaints are pytest's business."""
     complaints: list[dict[str, Any]] = []
 
     async def watched() -> T:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: complaints.append(context))
-        loop.slow_callback_duration = 60
+        loop.slow_callback_duration = 60  # nobody reads how slow a busy machine is
         try:
             return await main
         finally:
@@ -40,9 +41,9 @@ def run(main: Coroutine[Any, Any, T]) -> T:
                 await asyncio.sleep(0)
             gc.collect()
 
-    answer = asyncio.run(watched(), debug=True)
+    answer = asyncio.run(watched(), debug=debug)
     gc.collect()
-    assert complaints == []
+    assert not complaints, f"the loop complains: {complaints}"
     return answer
 
 
@@ -131,3 +132,10 @@ def counted(server: Server) -> int:
 def connections(server: Server) -> int:
     """Count the clients of a server, without the one that asks."""
     return int(server.call("INFO", "clients")["connected_clients"]) - 1
+
+
+def wait_for_no_connections(server: Server) -> None:
+    """Wait until the server has noticed that its clients have gone."""
+    wait_until(
+        lambda: connections(server) == 0, within_s=3, told=lambda: f"{connections(server)} connections are left"
+    )

@@ -22,10 +22,6 @@ _SCHEMES = {
     "valkeys": ("valkey", "valkeys"),
 }
 
-_FORMS = ("", "unix", "sentinel", "cluster")
-
-SCHEMES = tuple(f"{scheme}+{form}".rstrip("+") for scheme in _SCHEMES for form in _FORMS)
-
 
 class LinkLostError(Exception):
     """The connection was closed, by the other side or by what is in between."""
