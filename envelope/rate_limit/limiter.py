@@ -26,8 +26,8 @@ logger = logging.getLogger("envelope.rate_limit")
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
-#: Writers of header fields that are kept; computed limits can come in any combination.
-_MOST_WRITERS = 1024
+#: Plans, and writers of header fields, that are kept; what is computed can come in any combination.
+_MOST_KEPT = 1024
 
 _numbers = itertools.count()
 
@@ -94,6 +94,8 @@ class RateLimiter:
         )
         self._key, self._cost = key, cost
         self._style: Style = headers
+        self._limits = limits
+        self._plans: dict[tuple[Any, ...], Plan] = {}
         self._writers: dict[tuple[Quota, ...], FieldWriter] = {}
         #: The plan for requests that no entry of the route table speaks of.
         self.plan = self._make_plan(limits)
@@ -123,18 +125,18 @@ class RateLimiter:
         Raises:
             RateLimitedError: A limit is reached; nothing was taken.
             ServiceUnavailableError: The storage does not answer, with ``on_outage="deny"``.
-            ValueError: The cost never fits.
+            ValueError: A limit cannot be read, or the cost never fits.
         """
-        plan = self._make_plan(limits, scope=scope, cost=cost) if limits else self.plan
+        try:
+            plan = self._plan_for(limits or self._limits, scope=scope, cost=cost)
+        except ConfigurationError as error:  # the configuration is right, this call is not
+            raise ValueError(str(error)) from error
         if isinstance(subject, str):
-            if not plan.quotas:
-                raise ValueError("a subject alone needs limits that are notations; give them, or a request")
-            check_cost(cost, plan.quotas)
-            demands: tuple[Demand, ...] = (Demand(subject, plan.quotas, cost),)
+            verdict = await self._decide(plan.demands_of(subject))
+            verdicts = [verdict]
         else:
-            demands = tuple(demand._replace(cost=cost, is_work=False) for demand in await plan.demands(subject))
-        verdict = await self._decide(demands)
-        verdicts = [verdict] if isinstance(subject, str) else note(subject.scope, self.scope_key, verdict)
+            verdict = await self._decide(await plan.demands(subject))
+            verdicts = note(subject.scope, self.scope_key, verdict)
         if verdict.wait_ms:
             raise self.refusal(verdicts)
         return verdict
@@ -158,20 +160,12 @@ class RateLimiter:
         Raises:
             ConfigurationError: A limit cannot be read, or never be met.
         """
-        plans: dict[str, Plan] = {}
-
-        def plan_for(scope: str) -> Plan:
-            return self._make_plan(limits, scope=scope, key=key, cost=cost)
-
         if not limits:
             raise ConfigurationError("limit() has no limits; write limit('5/minute')")
-        plan_for("")
+        self._plan_for(limits, key=key, cost=cost)
 
         async def charge(connection: HTTPConnection) -> Verdict:
-            template = template_of(connection.scope)
-            plan = plans.get(template)
-            if plan is None:
-                plan = plans[template] = plan_for(template)
+            plan = self._plan_for(limits, scope=template_of(connection.scope), key=key, cost=cost)
             return await self._charge(connection, plan)
 
         return charge
@@ -257,7 +251,7 @@ class RateLimiter:
         quotas = demands[0].quotas if len(demands) == 1 else verdict.quotas()
         writer = self._writers.get(quotas)
         if writer is None:
-            if len(self._writers) >= _MOST_WRITERS:
+            if len(self._writers) >= _MOST_KEPT:
                 self._writers.clear()
             writer = self._writers[quotas] = FieldWriter(quotas, self._style)
         return writer.write(verdict)
@@ -276,6 +270,8 @@ class RateLimiter:
         return RateLimitedError(headers=headers, retry_after=-(-verdicts[-1].wait_ms // 1000))
 
     async def _decide(self, demands: tuple[Demand, ...]) -> Verdict:
+        if not demands:  # nobody is charged
+            return Verdict(self.storage, (), (), (), None, 0, None)
         verdict = await self.storage.decide(demands)
         self.report(verdict)
         return verdict
@@ -295,6 +291,23 @@ class RateLimiter:
     def _verdicts_of(self, connection: HTTPConnection) -> Sequence[Verdict]:
         tally: Tally | None = connection.scope.get(self.scope_key)
         return tally.verdicts if tally is not None else ()
+
+    def _plan_for(
+        self,
+        limits: tuple[Limit | RouteLimit, ...],
+        *,
+        scope: str = "",
+        key: Key | None = None,
+        cost: Cost | None = None,
+    ) -> Plan:
+        """Give the plan for limits that stand in code; it is made once."""
+        name = (limits, scope, key, cost)
+        plan = self._plans.get(name)
+        if plan is None:
+            if len(self._plans) >= _MOST_KEPT:
+                self._plans.clear()
+            plan = self._plans[name] = self._make_plan(limits, scope=scope, key=key, cost=cost)
+        return plan
 
     def _make_plan(
         self,

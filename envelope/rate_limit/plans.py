@@ -162,6 +162,23 @@ class Plan:
             Demand(subject, tuple(quotas), cost, is_work) for (subject, cost, is_work), quotas in demands.items()
         )
 
+    def demands_of(self, subject: str) -> tuple[Demand, ...]:
+        """Give what a subject is charged, where there is no request.
+
+        Raises:
+            ValueError: There are no limits, or some need a request.
+        """
+        demands: dict[int, list[Quota]] = {}
+        for rule in self._rules:
+            if rule.quotas is None or not isinstance(rule.cost, int):
+                raise ValueError(
+                    "computed limits and costs need a request; give it in place of the subject"
+                )
+            demands.setdefault(rule.cost, []).extend(rule.quotas)
+        if not demands:
+            raise ValueError("there is nothing to check; give limits: check(subject, '5/minute')")
+        return tuple(Demand(subject, tuple(quotas), cost) for cost, quotas in demands.items())
+
 
 class _Rule:
     """Limits that share a key, a cost and a scope."""

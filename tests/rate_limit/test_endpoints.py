@@ -6,7 +6,7 @@ import contextvars
 import functools
 import inspect
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Annotated, Any
 
 import fastapi
@@ -560,9 +560,25 @@ def _traced(endpoint: Any) -> Any:
 def _passing(endpoint: Any) -> Any:
     @functools.wraps(endpoint)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        return endpoint(*args, **kwargs)
+        answer = endpoint(*args, **kwargs)
+        if inspect.iscoroutine(answer):
+            _handed_on.append(answer)
+        return answer
 
     return wrapper
+
+
+#: Coroutines that a plain decorator handed on, and that somebody should have awaited.
+_handed_on: list[Coroutine[Any, Any, Any]] = []
+
+
+@pytest.fixture(autouse=True)
+def no_coroutine_is_left() -> Iterator[None]:
+    """Close what nobody awaited, so that its warning does not turn up in another test."""
+    yield
+    for coroutine in _handed_on:
+        coroutine.close()
+    _handed_on.clear()
 
 
 @pytest.mark.parametrize(

@@ -306,6 +306,26 @@ def test_explicit_cost_of_one_stands_for_work() -> None:
     assert ask(app_of(limiter, Route("/", _settling(limiter, 7)))).left == {"9/minute": 8, "100/hour": 93}
 
 
+def test_refused_check_gives_nothing_back_of_the_limits_that_had_room() -> None:
+    """All or nothing: the limit that did not refuse was not charged either."""
+    limiter = limiter_of()
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            await limiter.check(request, "1/hour", "9/day")
+            await limiter.check(request, "1/hour", "9/day")
+        except RateLimitedError:
+            verdicts = request.scope[limiter.scope_key].verdicts
+            assert [bool(verdict.wait_ms) for verdict in verdicts] == [False, True]
+            await limiter.settle(verdicts[-1], 5)
+            await limiter.refund(verdicts[-1])
+        return JSONResponse(1)
+
+    ask(app_of(limiter, Route("/", endpoint)))
+
+    assert _left(limiter, "127.0.0.1", "1/hour", "9/day") == {"1/hour": 0, "9/day": 8}
+
+
 def test_shadow_limit_that_did_not_count_gives_nothing_back() -> None:
     """A refund must not free what others used."""
     shadow = RouteLimit("2/minute", shadow=True)

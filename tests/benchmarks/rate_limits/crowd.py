@@ -71,7 +71,7 @@ class Scale:
 
 
 FULL = Scale(clients=(1_000, 100_000, 1_000_000), traced=100_000, flood=300_000, window_s=3, cost_s=2.0)
-QUICK = Scale(clients=(1_000, 5_000, 20_000), traced=10_000, flood=20_000, window_s=1, cost_s=0.1)
+QUICK = Scale(clients=(1_000, 2_000, 10_000), traced=5_000, flood=10_000, window_s=1, cost_s=0.05)
 
 
 @dataclass(kw_only=True)

@@ -11,6 +11,15 @@ from tests.servers.cluster import Cluster
 from tests.servers.process import wait_until
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _frozen() -> Iterator[None]:
+    """Spare the collector what was there before: it runs after each test."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def _collected(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     yield

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from envelope.errors.tree import ServiceUnavailableError
+from envelope.rate_limit.quotas import Quota
 from envelope.rate_limit.storages.memory import MemoryStorage
 from envelope.rate_limit.storages.outage import OnOutage, OutageGuard
 from envelope.rate_limit.verdicts import Change, Demand, StorageUnavailableError, Verdict
@@ -22,6 +23,9 @@ class Moody:
         self.asked = 0
         self.fails = False
         self.gate: asyncio.Event | None = None
+
+    def check(self, quota: Quota) -> None:
+        self.inner.check(quota)
 
     async def decide(self, demands: Sequence[Demand]) -> Verdict:
         await self._answer()

@@ -178,7 +178,7 @@ def _subjects(cluster: Cluster, url: str, each: int) -> list[list[str]]:
     while min(map(len, found)) < each:
         number += 1
         server = cluster.server_of(storage._key_of(f"{number}").decode())
-        found[cluster.servers.index(server)].append(f"{number}")  # type: ignore[arg-type]
+        found[cluster.servers.index(server)].append(f"{number}")
     return [subjects[:each] for subjects in found]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,8 @@ from tests.servers.server import Server
 
 QUOTAS = (Quota(20, 60), Quota(1000, 3600))
 
-#: Connects, says so, and begins when the test says so; then prints how many were admitted.
+#: For each line of its input, "url strategy": connects, says so, begins at the next line, and prints how many were
+#: admitted.
 PROGRAM = """
 import asyncio, sys
 from envelope.rate_limit.quotas import Quota
@@ -35,49 +37,64 @@ async def main(url, strategy):
     print(sum(not verdict.wait_ms for verdict in verdicts), flush=True)
     await storage.aclose()
 
-asyncio.run(main(*sys.argv[1:]))
+for line in sys.stdin:
+    asyncio.run(main(*line.split()))
 """
 
 
+class Workers:
+    def __init__(self) -> None:
+        self.processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", PROGRAM],
+                cwd=Path(__file__).parents[3],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(4)
+        ]
+
+    def tell(self, line: str) -> None:
+        for process in self.processes:
+            assert process.stdin is not None
+            process.stdin.write(f"{line}\n")
+            process.stdin.flush()
+
+    def hear(self) -> list[str]:
+        return [process.stdout.readline().strip() for process in self.processes if process.stdout is not None]
+
+    def admitted(self, url: str, strategy: Strategy) -> int:
+        """Have all processes ask at once, and give how many requests were admitted."""
+        self.tell(f"{url} {strategy}")
+        assert self.hear() == ["ready"] * 4
+        self.tell("go")
+        return sum(map(int, self.hear()))
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Workers]:
+    workers = Workers()
+    yield workers
+    for process in workers.processes:
+        process.kill()
+        process.communicate()
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_four_processes_at_once(valkey: Server, strategy: Strategy):
+def test_four_processes_at_once(workers: Workers, valkey: Server, strategy: Strategy):
     """Of 200 requests from four processes exactly 20 are admitted, and the hour counts 20."""
     valkey.flush()
-    assert_four_processes_admit_20(valkey.url, strategy)
+    assert workers.admitted(valkey.url, strategy) == 20
+    assert asyncio.run(used(valkey.url, strategy)) == [20, 20]
 
 
-def test_four_processes_at_once_in_a_cluster(valkey_cluster: Cluster):
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_four_processes_at_once_in_a_cluster(workers: Workers, valkey_cluster: Cluster, strategy: Strategy):
     """A subject's quotas are exact in a cluster too."""
     valkey_cluster.flush()
-    assert_four_processes_admit_20(valkey_cluster.url, "sliding-window-counter")
-
-
-def assert_four_processes_admit_20(url: str, strategy: Strategy) -> None:
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, url, strategy],
-            cwd=Path(__file__).parents[3],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(4)
-    ]
-    try:
-        for process in processes:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-        for process in processes:
-            assert process.stdin is not None
-            process.stdin.write("go\n")
-            process.stdin.flush()
-        admitted = [int(process.communicate(timeout=10)[0]) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.communicate()
-    assert sum(admitted) == 20
-    assert asyncio.run(used(url, strategy)) == [20, 20]
+    assert workers.admitted(valkey_cluster.url, strategy) == 20
+    assert asyncio.run(used(valkey_cluster.url, strategy)) == [20, 20]
 
 
 async def used(url: str, strategy: Strategy) -> list[int]:
