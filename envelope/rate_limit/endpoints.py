@@ -32,17 +32,23 @@ def limit_endpoint(endpoint: Endpoint, charge: Callable[[HTTPConnection], Awaita
         raise ConfigurationError(
             f"limited() stands at {endpoint!r}, which is no function; limit the methods of a class, or use routes="
         )
-    if inspect.isgeneratorfunction(endpoint) or inspect.isasyncgenfunction(endpoint):
+    innermost = inspect.unwrap(endpoint)
+    if inspect.isgeneratorfunction(innermost) or inspect.isasyncgenfunction(innermost):
         raise ConfigurationError(
             f"limited() stands at the generator {endpoint.__qualname__}; use Depends(limiter.limit(...)) there"
         )
-    is_async = inspect.iscoroutinefunction(endpoint)
+    # A plain decorator in between hands the coroutine on.
+    is_async = inspect.iscoroutinefunction(endpoint) or inspect.iscoroutinefunction(innermost)
+    signature = inspect.signature(endpoint)
+    is_limited = _CONNECTION in signature.parameters
 
     @functools.wraps(endpoint)
     async def limited(*args: Any, **kwargs: Any) -> Any:
-        connection = kwargs.pop(_CONNECTION, None) or next(
+        connection = kwargs.get(_CONNECTION) or next(
             (arg for arg in args if isinstance(arg, HTTPConnection)), None
         )
+        if not is_limited:  # another limited() below wants it too
+            kwargs.pop(_CONNECTION, None)
         if connection is None:
             raise ConfigurationError(
                 f"{endpoint.__qualname__} was called without a request, so nobody can be charged;"
@@ -50,10 +56,11 @@ def limit_endpoint(endpoint: Endpoint, charge: Callable[[HTTPConnection], Awaita
             )
         await charge(connection)
         if is_async:
-            return await endpoint(*args, **kwargs)
+            result = endpoint(*args, **kwargs)
+            return await result if inspect.isawaitable(result) else result
         return await run_in_threadpool(endpoint, *args, **kwargs)
 
-    limited.__signature__ = _with_connection(inspect.signature(endpoint))  # type: ignore[attr-defined]
+    limited.__signature__ = signature if is_limited else _with_connection(signature)  # type: ignore[attr-defined]
     return cast(Endpoint, limited)
 
 

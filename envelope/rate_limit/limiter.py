@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar, get_args
+from types import MappingProxyType, UnionType
+from typing import Any, TypeVar, cast, get_args
 
 from starlette.requests import HTTPConnection
 
@@ -19,7 +21,7 @@ from envelope.rate_limit.routes import parse_key, template_of
 from envelope.rate_limit.storages.opening import open_storage
 from envelope.rate_limit.storages.outage import OnOutage
 from envelope.rate_limit.tally import Tally, note
-from envelope.rate_limit.verdicts import Demand, Storage, Verdict
+from envelope.rate_limit.verdicts import Demand, Storage, Verdict, refund, settle
 from envelope.wire.exchange import KEY as INSTALLED
 
 logger = logging.getLogger("envelope.rate_limit")
@@ -69,7 +71,7 @@ class RateLimiter:
         storage: str | Storage = "memory://",
         strategy: Strategy = "sliding-window-counter",
         key: Key = client_address,
-        routes: Mapping[str, RouteLimit | Sequence[Limit | RouteLimit] | None] | None = None,
+        routes: Mapping[str, RouteLimit | Sequence[Limit | RouteLimit] | None] = MappingProxyType({}),
         cost: Cost = 1,
         on_outage: OnOutage = "local",
         timeout_s: float = 0.1,
@@ -81,8 +83,10 @@ class RateLimiter:
         _check_choice("strategy", strategy, get_args(Strategy))
         _check_choice("headers", headers, STYLES)
         _check_choice("on_outage", on_outage, get_args(OnOutage))
-        _check_number("timeout_s", timeout_s)
+        _check_number("timeout_s", timeout_s, int | float)
         _check_number("max_keys", max_keys)
+        _check_text("namespace", namespace)
+        _check_text("key_secret", key_secret, str | bytes | None)
         self.storage = open_storage(
             storage,
             strategy=strategy,
@@ -101,7 +105,7 @@ class RateLimiter:
         self.plan = self._make_plan(limits)
         #: By method and path template.
         self.routes: dict[str, Plan] = {
-            name: self._plan_route(name, given) for name, given in (routes or {}).items()
+            name: self._plan_route(name, given) for name, given in _check_routes(routes).items()
         }
         #: Where the tally of a request stands in its scope.
         self.scope_key = f"envelope.rate_limit.{next(_numbers)}"
@@ -128,7 +132,7 @@ class RateLimiter:
             ValueError: A limit cannot be read, or the cost never fits.
         """
         try:
-            plan = self._plan_for(limits or self._limits, scope=scope, cost=cost)
+            plan = self._plan_for(limits or self._limits, scope=scope, cost=cost, is_work=cost != 1)
         except ConfigurationError as error:  # the configuration is right, this call is not
             raise ValueError(str(error)) from error
         if isinstance(subject, str):
@@ -214,13 +218,11 @@ class RateLimiter:
         """
         check_cost(cost, ())
         verdicts = [taken] if isinstance(taken, Verdict) else self._verdicts_of(taken)
-        for verdict in verdicts:
-            await verdict.settle(cost)
+        await settle(verdicts, cost)
 
     async def refund(self, taken: HTTPConnection | Verdict) -> None:
         """Give back what was taken, as if the request had not been: so a limit can count failures only."""
-        for verdict in [taken] if isinstance(taken, Verdict) else self._verdicts_of(taken):
-            await verdict.refund()
+        await refund([taken] if isinstance(taken, Verdict) else self._verdicts_of(taken))
 
     async def reset(self, subject: str) -> None:
         """Forget everything that was counted for a subject, for tests and operators.
@@ -244,9 +246,11 @@ class RateLimiter:
 
     def describe(self, verdicts: Sequence[Verdict]) -> Fields:
         """Write the header fields for these verdicts about a request."""
-        verdict = verdicts[0] if len(verdicts) == 1 else Verdict.of_all(verdicts)
-        if not verdict.remaining:
+        if len(verdicts) != 1:
+            verdicts = [Verdict.of_all(verdicts)] if verdicts else []
+        if not verdicts or not verdicts[0].remaining:
             return []
+        verdict = verdicts[0]
         demands = verdict.demands
         quotas = demands[0].quotas if len(demands) == 1 else verdict.quotas()
         writer = self._writers.get(quotas)
@@ -271,7 +275,7 @@ class RateLimiter:
 
     async def _decide(self, demands: tuple[Demand, ...]) -> Verdict:
         if not demands:  # nobody is charged
-            return Verdict(self.storage, (), (), (), None, 0, None)
+            return Verdict(self.storage, (), [], [], None, 0, None)
         verdict = await self.storage.decide(demands)
         self.report(verdict)
         return verdict
@@ -299,14 +303,15 @@ class RateLimiter:
         scope: str = "",
         key: Key | None = None,
         cost: Cost | None = None,
+        is_work: bool = True,
     ) -> Plan:
         """Give the plan for limits that stand in code; it is made once."""
-        name = (limits, scope, key, cost)
+        name = (limits, scope, key, cost, is_work)
         plan = self._plans.get(name)
         if plan is None:
             if len(self._plans) >= _MOST_KEPT:
                 self._plans.clear()
-            plan = self._plans[name] = self._make_plan(limits, scope=scope, key=key, cost=cost)
+            plan = self._plans[name] = self._make_plan(limits, scope=scope, key=key, cost=cost, is_work=is_work)
         return plan
 
     def _make_plan(
@@ -316,12 +321,14 @@ class RateLimiter:
         scope: str = "",
         key: Key | None = None,
         cost: Cost | None = None,
+        is_work: bool = True,
         before: Plan | None = None,
     ) -> Plan:
         return Plan(
             tuple(limits),
             key=self._key if key is None else key,
             cost=self._cost if cost is None else cost,
+            is_work=is_work if cost is not None else self._cost != 1,
             scope=scope,
             check=self.storage.check,
             before=before,
@@ -331,19 +338,31 @@ class RateLimiter:
         key = parse_key(name)
         if given is None:
             return self._make_plan(())
-        if isinstance(given, str):
-            raise ConfigurationError(f"routes[{name!r}] is {given!r}; give a list: [{given!r}]")
         limits = [given] if isinstance(given, RouteLimit) else given
         if not limits:
             raise ConfigurationError(f"routes[{name!r}] has no limits; None exempts a route from all limits")
         return self._make_plan(limits, scope=f"{key.method} {key.template}", before=self.plan)
 
 
-def _check_choice(name: str, value: str, choices: Iterable[str]) -> None:
-    if value not in choices:
+def _check_choice(name: str, value: object, choices: Iterable[str]) -> None:
+    if not isinstance(value, str) or value not in choices:
         raise ConfigurationError(f"{name} is {value!r}; it is one of {', '.join(map(repr, choices))}")
 
 
-def _check_number(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise ConfigurationError(f"{name} is {value!r}; it is a number above 0")
+def _check_number(name: str, value: Any, kinds: type | UnionType = int) -> None:
+    if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < cast(float, value) < math.inf:
+        raise ConfigurationError(f"{name} is {value!r}; it is a{' whole' if kinds is int else ''} number above 0")
+
+
+def _check_text(name: str, value: object, kinds: type | UnionType = str) -> None:
+    if not isinstance(value, kinds):
+        raise ConfigurationError(f"{name} is of type {type(value).__name__}; it is a text")
+
+
+def _check_routes(routes: object) -> Mapping[str, RouteLimit | Sequence[Limit | RouteLimit] | None]:
+    if not isinstance(routes, Mapping):
+        raise ConfigurationError(f"routes is {routes!r}; give limits by route: {{'POST /reports': ['5/minute']}}")
+    for name, given in routes.items():
+        if isinstance(given, str) or not isinstance(given, RouteLimit | Sequence | None):
+            raise ConfigurationError(f"routes[{name!r}] is {given!r}; give a list: ['5/minute']")
+    return routes

@@ -9,12 +9,13 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from envelope.errors.tree import ConfigurationError, RateLimitedError
+from envelope.errors.tree import ApiError, ConfigurationError, RateLimitedError
 from envelope.rate_limit.limiter import RateLimiter
 from envelope.rate_limit.routes import RouteTable, endpoints_of
 from envelope.rate_limit.tally import ToldTally
 from envelope.rate_limit.verdicts import Demand, Verdict
 from envelope.wire.bodies import BodyWriter
+from envelope.wire.exchange import KEY as EXCHANGE
 from envelope.wire.failure_response import render_failure
 from envelope.wire.websockets import deny
 
@@ -56,37 +57,45 @@ class RateLimitMiddleware:
             finally:
                 await self._limiter.aclose()  # after the application's own shutdown
             return
+        try:
+            verdicts = await self._decide(scope)
+        except ApiError as failure:
+            if scope["type"] == "http":
+                raise  # the FailureNet answers it
+            await self._deny(failure, scope, receive, send)
+            return
+        if verdicts and verdicts[0].wait_ms:
+            if scope["type"] == "http":
+                for message in self._refusal.messages(scope, self._limiter.describe_refusal(verdicts)):
+                    await send(message)
+            else:
+                await self._deny(self._limiter.refusal(verdicts), scope, receive, send)
+            return
+        tally = ToldTally(verdicts, self._limiter.describe, scope.get(EXCHANGE), send)
+        scope[self._limiter.scope_key] = tally
+        try:
+            await self.app(scope, receive, tally.send)
+        finally:
+            tally.outer = None
+
+    async def _decide(self, scope: Scope) -> list[Verdict]:
         plan = self._plan
         if self._table is not None:
             plan = self._table.find(scope) or plan
         address = plan.address
         if address is not None and (subject := address.of_scope(scope)) is not None:
             # Past the constructor of NamedTuple, which is slow.
-            demands: tuple[Demand, ...] = (tuple.__new__(Demand, (subject, plan.quotas, plan.cost, False)),)
+            demands: tuple[Demand, ...] = (tuple.__new__(Demand, (subject, plan.quotas, plan.cost, plan.is_work)),)
         else:
             demands = await plan.demands(_connection(scope))
             if not demands:
-                await self.app(scope, receive, send)
-                return
-        limiter = self._limiter
-        verdict = await limiter.storage.decide(demands)
+                return []
+        verdict = await self._limiter.storage.decide(demands)
         if plan.has_shadow:
-            limiter.report(verdict)
-        if verdict.wait_ms:
-            await self._refuse(verdict, scope, receive, send)
-            return
-        tally = scope[limiter.scope_key] = ToldTally([verdict], limiter.describe, send)
-        try:
-            await self.app(scope, receive, tally.send)
-        finally:
-            tally.outer = None
+            self._limiter.report(verdict)
+        return [verdict]
 
-    async def _refuse(self, verdict: Verdict, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            for message in self._refusal.messages(scope, self._limiter.describe_refusal([verdict])):
-                await send(message)
-            return
-        failure = self._limiter.refusal([verdict])
+    async def _deny(self, failure: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
         response = await deny(WebSocket(scope, receive, send), failure, render_failure(self._writer, failure))
         if response is not None:
             await response(scope, receive, send)

@@ -11,17 +11,21 @@ from envelope.rate_limit.quotas import Quota
 _LARGEST = 2**53
 
 
-@functools.lru_cache(maxsize=4096)
 def parse(notation: str, scope: str = "", *, is_shadow: bool = False) -> tuple[Quota, ...]:
     """Read a notation; one may hold several limits, separated by ``;``, ``,`` or ``|``. The same gives the same.
 
     Raises:
         ConfigurationError: It is no notation, or says nothing that can be counted.
     """
-    from limits import parse_many  # noqa: PLC0415 - costs 13 ms, which a service without limits does not pay
-
     if not isinstance(notation, str):
         raise ConfigurationError(f"a limit is {notation!r}; give a notation such as '20/second' or '5000/day'")
+    return _parse(notation, scope, is_shadow=is_shadow)
+
+
+@functools.lru_cache(maxsize=4096)
+def _parse(notation: str, scope: str, *, is_shadow: bool) -> tuple[Quota, ...]:
+    from limits import parse_many  # noqa: PLC0415 - costs 13 ms, which a service without limits does not pay
+
     try:
         items = parse_many(notation)
     except ValueError as error:

@@ -77,6 +77,7 @@ class Plan:
         scope: What is counted together.
         key: Of the limits that name none.
         cost: Of the limits that name none.
+        is_work: That cost was given, and so stands for work.
         check: Refuses a quota that the storage cannot count.
         before: Limits that are charged too.
 
@@ -85,6 +86,7 @@ class Plan:
         quotas: Those that are known beforehand, if all are; None otherwise.
         address: The only key, if it is the client's address and the rest is constant; None otherwise.
         cost: The only cost, if ``address`` is given.
+        is_work: Whether it stands for work.
 
     Raises:
         ConfigurationError: A limit cannot be read, or never be met.
@@ -97,6 +99,7 @@ class Plan:
         key: Key,
         cost: Cost,
         scope: str = "",
+        is_work: bool,
         check: Callable[[Quota], None],
         before: Plan | None = None,
     ) -> None:
@@ -107,6 +110,7 @@ class Plan:
                 key,
                 cost,
                 check,
+                is_work=is_work,
             )
             for limit in limits
         ]
@@ -117,13 +121,14 @@ class Plan:
         self.quotas: tuple[Quota, ...] | None = None
         self.address: ClientAddress | None = None
         self.cost = 0
+        self.is_work = False
         if all(rule.quotas is not None for rule in self._rules):
             self.quotas = tuple(quota for rule in self._rules for quota in rule.quotas or ())
-            ways = {(rule.key, rule.cost) for rule in self._rules}
+            ways = {(rule.key, rule.cost, rule.is_work) for rule in self._rules}
             if len(ways) == 1:
-                ((key, cost),) = ways
+                ((key, cost, is_work),) = ways
                 if isinstance(key, ClientAddress) and isinstance(cost, int):
-                    self.address, self.cost = key, cost
+                    self.address, self.cost, self.is_work = key, cost, is_work
 
     def _check_names(self) -> None:
         seen: dict[str, _Rule] = {}
@@ -143,6 +148,7 @@ class Plan:
             ValueError: A computed cost or limit makes no sense.
         """
         subjects: dict[Key, str | None] = {}
+        costs: dict[Callable[[Any], Any], Any] = {}
         demands: dict[tuple[str, int, bool], list[Quota]] = {}
         charged = set()
         for rule in self._rules:
@@ -151,13 +157,17 @@ class Plan:
             subject = subjects[rule.key]
             if subject is None:
                 continue
-            cost = rule.cost if isinstance(rule.cost, int) else await _ask(rule.cost, connection)
+            cost = rule.cost
+            if callable(cost):
+                if cost not in costs:
+                    costs[cost] = await _ask(cost, connection)
+                cost = costs[cost]
             quotas = rule.quotas if rule.quotas is not None else await rule.compute(connection)
             check_cost(cost, quotas)
             for quota in quotas:
                 if (subject, quota.field) not in charged:  # computed limits may come to the same
                     charged.add((subject, quota.field))
-                    demands.setdefault((subject, cost, rule.cost != 1), []).append(quota)
+                    demands.setdefault((subject, cost, rule.is_work), []).append(quota)
         return tuple(
             Demand(subject, tuple(quotas), cost, is_work) for (subject, cost, is_work), quotas in demands.items()
         )
@@ -171,9 +181,7 @@ class Plan:
         demands: dict[int, list[Quota]] = {}
         for rule in self._rules:
             if rule.quotas is None or not isinstance(rule.cost, int):
-                raise ValueError(
-                    "computed limits and costs need a request; give it in place of the subject"
-                )
+                raise ValueError("computed limits and costs need a request; give it in place of the subject")
             demands.setdefault(rule.cost, []).extend(rule.quotas)
         if not demands:
             raise ValueError("there is nothing to check; give limits: check(subject, '5/minute')")
@@ -184,10 +192,11 @@ class _Rule:
     """Limits that share a key, a cost and a scope."""
 
     def __init__(
-        self, limit: RouteLimit, scope: str, key: Key, cost: Cost, check: Callable[[Quota], None]
+        self, limit: RouteLimit, scope: str, key: Key, cost: Cost, check: Callable[[Quota], None], *, is_work: bool
     ) -> None:
         self.key = limit.key or key
         self.cost = cost if limit.cost is None else limit.cost
+        self.is_work = is_work if limit.cost is None else True
         self.quotas: tuple[Quota, ...] | None = None
         self._limits = limit.limits
         self._scope = " ".join(filter(None, (scope, limit.name)))

@@ -8,6 +8,7 @@ from starlette.types import Message, Scope, Send
 
 from envelope.rate_limit.headers import WATCHED, Fields, may_be_shared
 from envelope.rate_limit.verdicts import Verdict
+from envelope.wire.exchange import Exchange
 
 #: Messages that carry the head of an answer.
 _HEADS = frozenset(("http.response.start", "websocket.accept", "websocket.http.response.start"))
@@ -28,17 +29,23 @@ class ToldTally(Tally):
     Args:
         verdicts: The first one.
         describe: Writes the header fields.
+        exchange: Of the installation that the limiter belongs to.
         outer: The ``send`` that leads to the client. Whoever gave it takes it back: it knows the scope that this
             stands in, which would be a cycle.
     """
 
-    __slots__ = ("_describe", "outer")
+    __slots__ = ("_describe", "_exchange", "outer")
 
     def __init__(
-        self, verdicts: list[Verdict], describe: Callable[[Sequence[Verdict]], Fields], outer: Send | None
+        self,
+        verdicts: list[Verdict],
+        describe: Callable[[Sequence[Verdict]], Fields],
+        exchange: Exchange | None,
+        outer: Send | None,
     ) -> None:
         self.verdicts = verdicts
         self._describe = describe
+        self._exchange = exchange
         self.outer = outer
 
     def send(self, message: Message) -> Awaitable[None]:
@@ -48,11 +55,14 @@ class ToldTally(Tally):
             for name, value in headers:
                 # Somebody further in, a mounted application with a limiter or what refused the request, has
                 # said its own.
-                if name in WATCHED and (name != b"cache-control" or may_be_shared(value)):
+                if name.lower() in WATCHED and (name.lower() != b"cache-control" or may_be_shared(value)):
                     break
             else:
                 headers += self._describe(self.verdicts)
-                message = {**message, "headers": headers}
+                told = {**message, "headers": headers}
+                if message.get("status", 0) >= 400 and self._exchange is not None:
+                    self._exchange.follow(message, told)
+                message = told
         return self.outer(message)  # type: ignore[misc]
 
 

@@ -5,9 +5,9 @@ A storage reads, decides and commits all demands of a request together: everythi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import repeat
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from envelope.rate_limit.quotas import Quota
 
@@ -79,8 +79,8 @@ class Verdict:
         self,
         storage: Storage,
         demands: Sequence[Demand],
-        remaining: Sequence[int],
-        resets_ms: Sequence[int],
+        remaining: list[int],
+        resets_ms: list[int],
         waits_ms: Sequence[int] | None,
         wait_ms: int,
         taken_at: Any,
@@ -122,46 +122,67 @@ class Verdict:
             for quota, left, reset_ms in zip(quotas, self.remaining, self.resets_ms, strict=True)
         ]
 
-    async def settle(self, cost: int) -> None:
-        """Change what was taken to ``cost``, where it stands for work; where all counts requests, everywhere."""
-        has_work = any(demand.is_work for demand in self.demands)
-        await self._change(
-            [demand._replace(cost=cost) if demand.is_work or not has_work else demand for demand in self.demands]
-        )
+    def change(self, cost_of: Callable[[Demand], int]) -> list[Change]:
+        """Give the changes that make the costs these, and note them as made.
 
-    async def refund(self) -> None:
-        """Give back all that was taken."""
-        await self._change([demand._replace(cost=0) for demand in self.demands])
-
-    async def _change(self, demands: list[Demand]) -> None:
-        # A refused request has taken nothing; nor was anything taken from a quota in shadow that it did not fit.
+        A refused request has taken nothing; nor was anything taken from a quota in shadow that it did not fit.
+        """
         if self.wait_ms or not self.remaining:
-            return
-        changes = [
-            Change(before.subject, quota, 0 if wait_ms else after.cost - before.cost)
-            for before, after, quota, wait_ms in self._each(demands)
-        ]
-        # Noted before anything is awaited: the next one to settle starts from here.
-        self.demands = demands
-        self.remaining = [
-            min(max(left - difference, 0), quota.amount)
-            for left, (_, quota, difference) in zip(self.remaining, changes, strict=True)
-        ]
-        changes = [change for change in changes if change.difference]
-        if changes:
-            await self.storage.settle(changes, self.taken_at)
-
-    def _each(self, demands: list[Demand]) -> Iterator[tuple[Demand, Demand, Quota, int]]:
+            return []
+        before = self.demands
+        self.demands = [demand._replace(cost=cost_of(demand)) for demand in before]
         waits = iter(self.waits_ms or repeat(0))
-        for before, after in zip(self.demands, demands, strict=True):
-            for quota in before.quotas:
-                yield before, after, quota, next(waits)
+        return [
+            Change(old.subject, quota, new.cost - old.cost)
+            for old, new in zip(before, self.demands, strict=True)
+            for quota in old.quotas
+            if next(waits) == 0 and new.cost != old.cost
+        ]
+
+    def adjust(self, changes: Sequence[Change]) -> None:
+        """Bring the figures up to date with these changes."""
+        counted = [(demand.subject, quota) for demand in self.demands for quota in demand.quotas]
+        for subject, quota, difference in changes:
+            for index, other in enumerate(counted if self.remaining else ()):
+                if other == (subject, quota):
+                    left = min(max(self.remaining[index] - difference, 0), quota.amount)
+                    self.remaining[index] = left
+                    if left == quota.amount:
+                        self.resets_ms[index] = 0
+
+
+async def settle(verdicts: Sequence[Verdict], cost: int) -> None:
+    """Change what was taken to ``cost``, where it stands for work; where all counts requests, everywhere.
+
+    Args:
+        verdicts: All that were made about one request.
+        cost: 0 or more.
+    """
+    has_work = any(demand.is_work for verdict in verdicts for demand in verdict.demands)
+    await _settle(verdicts, lambda demand: cost if demand.is_work or not has_work else demand.cost)
+
+
+async def refund(verdicts: Sequence[Verdict]) -> None:
+    """Give back all that was taken."""
+    await _settle(verdicts, lambda _: 0)
+
+
+async def _settle(verdicts: Sequence[Verdict], cost_of: Callable[[Demand], int]) -> None:
+    # All is noted before anything is awaited: the next one to settle starts from here.
+    changes = [(verdict, verdict.change(cost_of)) for verdict in verdicts]
+    for verdict in verdicts:
+        for _, made in changes:
+            verdict.adjust(made)
+    for verdict, made in changes:
+        if made:
+            await verdict.storage.settle(made, verdict.taken_at)
 
 
 class StorageUnavailableError(Exception):
     """The storage did not decide: no answer in time, no connection, or a reply that is an error."""
 
 
+@runtime_checkable
 class Storage(Protocol):
     """Where quotas are counted. One storage counts by one strategy."""
 

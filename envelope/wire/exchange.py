@@ -96,6 +96,13 @@ class Exchange:
         self._final_headers = start["headers"]
         self.settle(start["status"], content_type, length)
 
+    def follow(self, start: Message, successor: Message) -> None:
+        """Note that a layer of this installation has put a head with more headers in the place of this one."""
+        if self._inner_start is start:
+            self._inner_start = successor
+        if start.get("headers") is self._final_headers:
+            self._final_headers = successor["headers"]
+
     def unsettle(self) -> None:
         """Note that another response comes in the place of the one that was settled."""
         self.settled = None

@@ -68,7 +68,7 @@ class ScriptedStorage:
     def __init__(
         self, remaining: Sequence[int], resets_ms: Sequence[int], waits_ms: Sequence[int] | None = None
     ) -> None:
-        self._figures = remaining, resets_ms, waits_ms
+        self._figures = [*remaining], [*resets_ms], waits_ms and [*waits_ms]
         self.decided: list[list[Demand]] = []
         self.settled: list[list[Change]] = []
 
@@ -77,7 +77,8 @@ class ScriptedStorage:
 
     async def decide(self, demands: Sequence[Demand]) -> Verdict:
         self.decided.append(list(demands))
-        return Verdict(self, demands, *self._figures, max(self._figures[2] or [0]), None)
+        remaining, resets_ms, waits_ms = self._figures
+        return Verdict(self, demands, [*remaining], [*resets_ms], waits_ms, max(waits_ms or [0]), None)
 
     async def settle(self, changes: Sequence[Change], taken_at: Any) -> None:
         self.settled.append(list(changes))

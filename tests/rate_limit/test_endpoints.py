@@ -22,7 +22,7 @@ from starlette.routing import Mount, Route, Router
 
 from envelope import ConfigurationError, ForbiddenError, RateLimiter, RouteLimit, install, raw_response
 from envelope.rate_limit.verdicts import Verdict
-from tests.rate_limit.asking import REFUSED, app_of, ask, bug, by_header, cost_by_header, crash, limiter_of, one
+from tests.rate_limit.asking import REFUSED, app_of, ask, by_header, cost_by_header, crash, limiter_of, one
 from tests.wire.apps import failure, success
 
 JSON = {"content-type": "application/json"}
@@ -70,7 +70,6 @@ def test_limit_gives_its_verdict() -> None:
     assert ask(app).json == success([4, 8])
 
 
-@bug(1, "no figures where no limit of the limiter's own was charged")
 @pytest.mark.parametrize("place", ["app", "router", "include", "route", "parameter"])
 def test_limit_holds_wherever_fastapi_takes_dependencies(place: str) -> None:
     """On the application, a router, its inclusion, a route or a parameter."""
@@ -99,7 +98,6 @@ async def _plain() -> int:
     return 1
 
 
-@bug(1, "no figures where no limit of the limiter's own was charged")
 def test_budget_is_that_of_the_whole_template() -> None:
     """Prefixes count in, parameters do not: one router that is included twice has two budgets."""
     limiter = limiter_of()
@@ -164,7 +162,6 @@ def test_limit_runs_in_the_order_of_dependencies() -> None:
     assert [ask(app, headers={"x-user": "a"}).status for _ in range(2)] == [200, 429]
 
 
-@bug(1, "no figures where no limit of the limiter's own was charged")
 def test_key_cost_and_functions_of_a_limit() -> None:
     """What ``RateLimiter`` takes, ``limit`` takes for itself."""
     limiter = limiter_of(key=lambda request: "never", cost=3)
@@ -189,7 +186,6 @@ def test_key_cost_and_functions_of_a_limit() -> None:
     assert ask(app, "/1").ratelimit is None
 
 
-@bug(1, "no figures where no limit of the limiter's own was charged")
 def test_limits_own_key_and_cost_are_the_limiters() -> None:
     """Nothing said is nothing changed."""
     limiter = limiter_of(key=by_header("x-account"), cost=2)
@@ -437,7 +433,6 @@ async def starlette_other_name(r: Request) -> Response:
     return JSONResponse(r.url.path)
 
 
-@bug(1, "no figures where no limit of the limiter's own was charged")
 @pytest.mark.parametrize("endpoint", [starlette_async, starlette_sync, starlette_other_name])
 def test_limited_function_of_starlette(endpoint: Any) -> None:
     """The request is the first argument, whatever its name."""
@@ -504,7 +499,6 @@ def test_limited_reads_the_body_of_a_starlette_request_without_swallowing_it() -
     assert ask(app, **_posted(b"c")).json == success("c")
 
 
-@bug(2, "stacked decorators give the parameter twice")
 def test_two_limits_on_one_endpoint() -> None:
     """Stacked decorators hold both, the outer first."""
     limiter = limiter_of()
@@ -523,7 +517,6 @@ def test_two_limits_on_one_endpoint() -> None:
     assert answers[2].left == {"5/minute /{n}": 2, "1/hour /{n}": 0}
 
 
-@bug(2, "stacked decorators give the parameter twice")
 def test_two_limits_on_one_endpoint_of_starlette() -> None:
     """The same where the request is an argument."""
     limiter = limiter_of()
@@ -533,7 +526,6 @@ def test_two_limits_on_one_endpoint_of_starlette() -> None:
     assert [ask(app, "/x").status for _ in range(2)] == [200, 429]
 
 
-@bug(2, "stacked decorators give the parameter twice")
 def test_limits_of_two_limiters_on_one_endpoint() -> None:
     """One for clients, one for accounts, in different storages."""
     first, second = limiter_of(), limiter_of()
@@ -587,7 +579,7 @@ def no_coroutine_is_left() -> Iterator[None]:
         (_traced, True),
         (_traced, False),
         (_passing, True),
-        pytest.param(_passing, False, marks=bug(3, "what another decorator wraps is not looked at")),
+        (_passing, False),
     ],
 )
 def test_limited_beside_another_decorator(other: Any, limit_first: bool) -> None:
@@ -614,7 +606,6 @@ def test_limited_function_on_two_routes_has_two_budgets() -> None:
     assert [ask(app, path).status for path in ("/a", "/b", "/a", "/b")] == [200, 200, 429, 429]
 
 
-@bug(1, "no figures where no limit of the limiter's own was charged")
 def test_exception_of_a_limited_endpoint_passes_unchanged() -> None:
     """Crashes stay crashes."""
     error = ZeroDivisionError()
@@ -654,11 +645,7 @@ class _View(HTTPEndpoint):
     [
         (_generator, ["_generator", "Depends(limiter.limit("]),
         (_async_generator, ["_async_generator", "Depends(limiter.limit("]),
-        pytest.param(
-            _passing(_async_generator),
-            ["_async_generator", "Depends(limiter.limit("],
-            marks=bug(3, "what another decorator wraps is not looked at"),
-        ),
+        (_passing(_async_generator), ["_async_generator", "Depends(limiter.limit("]),
         (_View, ["_View", "methods"]),
         (_Callable(), ["_Callable", "routes="]),
         (functools.partial(parameters, 1), ["partial", "routes="]),
@@ -755,7 +742,6 @@ def test_limit_in_an_application_that_was_installed_without_the_limiter_holds() 
     assert answers[1].left == {"1/minute /": 0}
 
 
-@bug(1, "no figures where no limit of the limiter's own was charged")
 def test_limit_of_a_route_whose_table_entry_exempts_it_still_holds() -> None:
     """``None`` in the table is about the limiter's own limits; who writes a limit at the endpoint means it."""
     limiter = limiter_of("9/minute", routes={"GET /": None})

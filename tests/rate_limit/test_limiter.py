@@ -312,7 +312,6 @@ def test_computed_cost_that_makes_no_sense_is_a_crash(cost: object, word: str) -
     assert ask(app).left == {"5/minute": 4, "9/hour": 8}
 
 
-@bug(8, "a cost is asked once for each limit")
 def test_computed_cost_is_asked_once_for_all_its_limits() -> None:
     """Like a key: it may look something up, and all limits have to hear the same."""
     asked: list[str] = []

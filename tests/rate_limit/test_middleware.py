@@ -46,7 +46,6 @@ from tests.rate_limit.asking import (
     answer_of,
     app_of,
     ask,
-    bug,
     crash,
     limiter_of,
     one,
@@ -604,7 +603,7 @@ def test_refusal_of_a_mounted_application_is_its_own() -> None:
         (lambda app: app, True),
         (lambda app: app, False),
         (CopiedScope, True),
-        pytest.param(CopiedScope, False, marks=bug(9, "a head with figures is not known for the inner one's")),
+        (CopiedScope, False),
     ],
 )
 @pytest.mark.parametrize(

@@ -66,7 +66,6 @@ def test_settled_cost_is_what_counts(strategy: Any, costs: tuple[int, ...], left
     assert _left(limiter, "127.0.0.1") == {"9/minute": left}
 
 
-@bug(11, "the reset is the one before the refund")
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_figures_of_a_refunded_request_are_those_of_an_untouched_budget(strategy: Any) -> None:
     """Nothing was taken, so there is nothing to wait for."""
@@ -135,6 +134,7 @@ def test_concurrent_guesses_are_reserved_before_they_are_known_to_fail() -> None
     assert _left(limiter, "a", "3/minute") == {"3/minute": 3}
 
 
+@bug(19, "check() without a cost is taken for work")
 def test_request_settles_everything_that_was_taken_from_it() -> None:
     """Global limits, the route's and what ``check`` took; each by its own key."""
     limiter = limiter_of(
@@ -231,7 +231,6 @@ def test_refused_check_cannot_be_settled() -> None:
     assert answer.left["9/minute"] == 9
 
 
-@bug(14, "the last verdict does not know what the others gave back")
 def test_figures_of_a_quota_that_was_charged_twice_are_right_after_a_refund() -> None:
     """Both verdicts gave back, so the budget is whole again, and the response says so."""
     limiter = limiter_of()
@@ -248,7 +247,6 @@ def test_figures_of_a_quota_that_was_charged_twice_are_right_after_a_refund() ->
     assert answer.left == {"9/hour": 9}
 
 
-@bug(12, "a cost of 0 is refused where more than the limit was settled")
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_cost_zero_only_looks_also_above_the_limit(strategy: Any) -> None:
     """Whoever asks for nothing is not refused it."""
@@ -283,7 +281,6 @@ def test_refund_gives_back_work_and_requests() -> None:
     }
 
 
-@bug(13, "whether a limit stands for work is asked of each decision")
 def test_work_at_a_route_is_settled_and_the_globals_stay_counted() -> None:
     """Which limits stand for work is a question about the request, not about each decision."""
     limiter = limiter_of("9/minute")
@@ -298,7 +295,6 @@ def test_work_at_a_route_is_settled_and_the_globals_stay_counted() -> None:
     assert ask(app, headers={"x-cost": "50"}).left == {"9/minute": 8, "100/hour /": 93}
 
 
-@bug(13, "a cost of 1 is taken for none")
 def test_explicit_cost_of_one_stands_for_work() -> None:
     """Whoever writes ``cost=`` means work, also if the first guess is 1."""
     limiter = limiter_of("9/minute", RouteLimit("100/hour", cost=1))
@@ -462,7 +458,6 @@ def test_inner_endpoint_settles_the_outer_limiter() -> None:
     assert _left(outer, "127.0.0.1") == {"9/minute": 4}
 
 
-@bug(15, "a verdict settles with the storage behind the guard")
 def test_outage_meanwhile_is_no_failure_of_the_request() -> None:
     """The work is done; a storage that is gone cannot be told, and the client need not know."""
     from envelope.rate_limit.verdicts import StorageUnavailableError

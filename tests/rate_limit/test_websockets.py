@@ -21,7 +21,6 @@ from tests.rate_limit.asking import (
     ScriptedStorage,
     app_of,
     ask,
-    bug,
     by_header,
     limiter_of,
     one,
@@ -220,7 +219,6 @@ def _forbid(connection: object) -> str:
     raise ForbiddenError("not you")
 
 
-@bug(10, "errors outside of the application escape to the server")
 @pytest.mark.parametrize("denial", [True, False])
 @pytest.mark.parametrize(
     ("options", "client", "status"),
@@ -249,7 +247,6 @@ class _Silent(ScriptedStorage):
         raise StorageUnavailableError("silent")
 
 
-@bug(10, "errors outside of the application escape to the server")
 @pytest.mark.parametrize("denial", [True, False])
 def test_outage_that_denies_answers_a_handshake(denial: bool) -> None:
     """503, or 1011 where no response can be sent: the service failed, not the client."""

@@ -82,7 +82,10 @@ class MemoryStorage:
                     state = windows.weigh(field + subject, field, now)
                     room = quota.amount - state[0] - cost
                     if room < 0:
-                        fits = False
+                        if cost:
+                            fits = False
+                        else:  # more was settled than fits
+                            room = 0
                     remaining.append(room)
                     states.append(state)
             if not fits:

@@ -41,9 +41,16 @@ def open_storage(
     if isinstance(storage, MemoryStorage):
         return storage
     if not isinstance(storage, str):
+        if not isinstance(storage, Storage):
+            raise ConfigurationError(
+                f"storage is {storage!r}; give a URL such as 'redis://host:6379/0', or a Storage"
+            )
         own = storage
         return OutageGuard(own, type(own).__name__, on_outage=on_outage, local=local, timeout_s=timeout_s)
-    parts = urlsplit(storage)
+    try:
+        parts = urlsplit(storage)
+    except ValueError as error:
+        raise ConfigurationError(f"storage is no URL: {error}") from None  # which may quote a password
     if parts.scheme == "memory":
         _warn_of_workers()
         return local

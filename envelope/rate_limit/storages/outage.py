@@ -84,6 +84,7 @@ class OutageGuard:
             self._note_failure(error)
             return await self._stand_in(demands)
         self._note_answer()
+        verdict.storage = self  # it settles here, where an outage is no error
         return verdict
 
     async def settle(self, changes: Sequence[Change], taken_at: Any) -> None:
@@ -149,7 +150,7 @@ class OutageGuard:
             return await self._local.decide(demands)
         if self._on_outage == "deny":
             raise self._denial()
-        return Verdict(self, demands, (), (), None, 0, None)
+        return Verdict(self, demands, [], [], None, 0, None)
 
     def _denial(self) -> ServiceUnavailableError:
         pause_ms = self._ask_at - self._clock() if self._is_open else _PAUSE_MS

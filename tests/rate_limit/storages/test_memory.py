@@ -12,7 +12,7 @@ import pytest
 from envelope.rate_limit.quotas import Quota
 from envelope.rate_limit.storages import memory
 from envelope.rate_limit.storages.memory import MemoryStorage
-from envelope.rate_limit.verdicts import Change, Demand, Verdict
+from envelope.rate_limit.verdicts import Change, Demand, Verdict, refund, settle
 from tests.rate_limit.storages.clocks import STRATEGIES, Clock, memory_under
 
 strategies = pytest.mark.parametrize("strategy", STRATEGIES)
@@ -261,7 +261,7 @@ def test_refund_after_an_eviction_goes_to_nobody(strategy):
     evicted = take(storage, "ada", cost=4)
     flood(storage, range(10), cost=5)
     assert [take(storage, f"new-{name}").wait_ms == 0 for name in range(6)] == [True] * 5 + [False]
-    drive(evicted.settle(0))
+    drive(refund([evicted]))
     assert take(storage, "new-7").wait_ms > 0
 
 
@@ -354,7 +354,7 @@ def test_settled_beyond_all_bounds(strategy):
     """A cost that was settled absurdly high blocks for as long as windows are, and no longer."""
     clock = Clock()
     storage = memory_under(clock, strategy)
-    drive(take(storage, "ada").settle(10**24))
+    drive(settle([take(storage, "ada")], 10**24))
     assert 0 < take(storage, "ada").wait_ms <= 120_000
     clock.now += 121_000
     assert take(storage, "ada").wait_ms == 0

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from envelope.rate_limit.quotas import Quota
 from envelope.rate_limit.storages.memory import MemoryStorage
 from envelope.rate_limit.storages.redis.storage import RedisStorage
-from envelope.rate_limit.verdicts import Demand
+from envelope.rate_limit.verdicts import Demand, refund, settle
 from tests.rate_limit.storages.clocks import STRATEGIES, Clock, lua_under, memory_under, quotas_of, shared, take
 
 several_quotas = st.lists(
@@ -41,7 +41,7 @@ async def go_through(
         clock.now += pause_ms
         verdict = await take(storage, quotas, most * share // 100)
         if settled is not None:
-            await verdict.settle(most * settled // 100)
+            await settle([verdict], most * settled // 100)
 
 
 @storages
@@ -118,7 +118,7 @@ def test_settle_changes_the_cost_again_and_again(make, strategy):
         verdict = await take(storage, quotas, 10)
         for settled in (30, 5, 50, 0):
             clock.now += 1000
-            await verdict.settle(settled)
+            await settle([verdict], settled)
             assert (await take(storage, quotas, 0)).remaining == [100 - settled]
 
     with shared(clock):
@@ -137,7 +137,7 @@ def test_refund_of_a_window_that_is_over_gives_nothing_away(make, strategy):
         early = await take(storage, quotas, 6)
         clock.now += 121_000
         await take(storage, quotas, 4)
-        await early.settle(0)
+        await refund([early])
         assert (await take(storage, quotas, 0)).remaining == [6]
 
     with shared(clock):
@@ -155,7 +155,7 @@ def test_refund_of_the_window_before(make):
         early = await take(storage, quotas, 8)
         clock.now += 90_000
         assert (await take(storage, quotas, 2)).remaining == [4]
-        await early.settle(0)
+        await refund([early])
         assert (await take(storage, quotas, 0)).remaining == [8]
 
     with shared(clock):

@@ -30,7 +30,7 @@ while arg < #ARGV do
     demands[i] = demand
     load(demand.key, demand)
     for _, quota in ipairs(demand) do
-      quota.fits = used(quota) <= quota.amount - demand.cost
+      quota.fits = demand.cost == 0 or used(quota) <= quota.amount - demand.cost
       is_admitted = is_admitted and (quota.fits or quota.is_shadow)
     end
   end

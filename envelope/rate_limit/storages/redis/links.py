@@ -121,10 +121,13 @@ def _plan_cluster(client: Any, where: SplitResult) -> Connect:
     make = getattr(client, "RedisCluster", None) or client.ValkeyCluster
     hosts = _hosts(where, 6379)
 
-    async def connect() -> Link:
-        nodes = [cluster.ClusterNode(host, port) for host, port in hosts]
-        return _ClusterLink(client, await make(startup_nodes=nodes, **options).initialize())
+    def make_cluster() -> Any:
+        return make(startup_nodes=[cluster.ClusterNode(host, port) for host, port in hosts], **options)
 
+    async def connect() -> Link:
+        return _ClusterLink(client, await make_cluster().initialize())
+
+    make_cluster()  # connects nothing, and refuses options that are none
     return connect
 
 
@@ -147,6 +150,7 @@ def _parse(client: Any, where: SplitResult) -> dict[str, Any]:
 
 def _connector(client: Any, pool: Any) -> Connect:
     pool.connection_kwargs["decode_responses"] = False  # whatever the URL says
+    pool.make_connection()  # connects nothing, and refuses options that are none
 
     async def connect() -> Link:
         connection = pool.make_connection()

@@ -20,7 +20,7 @@ from envelope.rate_limit.storages.redis.errands import Arguments
 from envelope.rate_limit.storages.redis.line import Line
 from envelope.rate_limit.storages.redis.links import is_cluster, plan_connection
 from envelope.rate_limit.storages.redis.scripts import load_scripts
-from envelope.rate_limit.verdicts import Change, Demand, Verdict
+from envelope.rate_limit.verdicts import Change, Demand, Verdict, refund
 
 #: Version of what lies under a key; another layout gets another number.
 _VERSION = 1
@@ -155,7 +155,7 @@ class RedisStorage:
         decided = [verdict for verdict in verdicts if isinstance(verdict, Verdict)]
         wait_ms = max((verdict.wait_ms for verdict in decided), default=0)
         if wait_ms or len(decided) < len(demands):
-            await asyncio.gather(*(verdict.refund() for verdict in decided))
+            await refund(decided)
         for error in verdicts:
             if isinstance(error, BaseException):
                 raise error
