@@ -20,7 +20,6 @@ from tests.rate_limit.asking import (
     ScriptedStorage,
     app_of,
     ask,
-    bug,
     by_header,
     cost_by_header,
     limiter_of,
@@ -134,7 +133,6 @@ def test_concurrent_guesses_are_reserved_before_they_are_known_to_fail() -> None
     assert _left(limiter, "a", "3/minute") == {"3/minute": 3}
 
 
-@bug(19, "check() without a cost is taken for work")
 def test_request_settles_everything_that_was_taken_from_it() -> None:
     """Global limits, the route's and what ``check`` took; each by its own key."""
     limiter = limiter_of(

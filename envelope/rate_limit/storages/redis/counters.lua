@@ -25,7 +25,7 @@ local function save(key, quotas)
   for _, quota in ipairs(quotas) do
     if quota.is_changed then
       values[#values + 1] = quota.field
-      values[#values + 1] = string.format('%.0f %.0f %.0f', quota.start, quota.current, quota.previous)
+      values[#values + 1] = string.format('%d %d %d', quota.start, quota.current, quota.previous)
       if quota.is_new then
         expires_at = math.max(expires_at, quota.start + LIFETIME * quota.window)
       end

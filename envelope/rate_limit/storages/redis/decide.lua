@@ -5,7 +5,7 @@
 -- Returns one string of numbers, which costs a client less than an array: the time in milliseconds; for each
 -- quota what remains, milliseconds until there is more, milliseconds until the cost fits (0: it does).
 
-local reply, key, arg = {string.format('%.0f', now)}, 0, 0
+local reply, key, arg = {string.format('%d', now)}, 0, 0
 
 local function next_number()
   arg = arg + 1
@@ -44,7 +44,7 @@ while arg < #ARGV do
     end
     save(demand.key, demand)
     for _, quota in ipairs(demand) do
-      reply[#reply + 1] = string.format('%.0f %.0f %.0f', math.max(0, quota.amount - used(quota)), reset(quota),
+      reply[#reply + 1] = string.format('%d %d %d', math.max(0, quota.amount - used(quota)), reset(quota),
                                         quota.fits and 0 or wait(quota, quota.amount - demand.cost))
     end
   end

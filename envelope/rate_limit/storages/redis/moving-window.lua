@@ -28,7 +28,7 @@ local function load(key, quotas)
       quota.total, quota.number = 0, 0
     end
     -- What was taken a whole window ago, to the millisecond, still counts (limits' own rule).
-    local before = '(' .. string.format('%.0f', now - quota.window)
+    local before = '(' .. string.format('%d', now - quota.window)
     local over = redis.call('ZRANGEBYSCORE', quota.log, '-inf', before)
     if #over > 0 then
       quota.total = math.max(0, quota.total - sum(over))
@@ -69,7 +69,7 @@ local function add(quota, cost)
   quota.total = quota.total + cost
   quota.is_changed = true
   -- Of the same length, so that entries of one millisecond stay in order.
-  redis.call('ZADD', quota.log, now, string.format('%016.0f %.0f', quota.number, cost))
+  redis.call('ZADD', quota.log, now, string.format('%016d %d', quota.number, cost))
   redis.call('PEXPIRE', quota.log, quota.window + 1)
 end
 
@@ -83,7 +83,7 @@ local function change(quota, difference, taken_at)
     if back > 0 then
       redis.call('ZREM', quota.log, entry)
       if cost > back then
-        redis.call('ZADD', quota.log, taken_at, string.format('%s %.0f', string.match(entry, '^%d+'), cost - back))
+        redis.call('ZADD', quota.log, taken_at, string.format('%s %d', string.match(entry, '^%d+'), cost - back))
       end
       difference = difference + back
       quota.total = math.max(0, quota.total - back)
@@ -96,7 +96,7 @@ local function save(key, quotas)
   local longest = 0
   for _, quota in ipairs(quotas) do
     if quota.is_changed then
-      redis.call('HSET', key, quota.field, string.format('%.0f %.0f', quota.total, quota.number))
+      redis.call('HSET', key, quota.field, string.format('%d %d', quota.total, quota.number))
       longest = math.max(longest, quota.window + 1)
     end
   end
