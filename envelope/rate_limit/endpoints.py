@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, TypeVar, cast
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
+from starlette.routing import BaseRoute
 
 from envelope.errors.tree import ConfigurationError
+from envelope.rate_limit.routes import endpoints_of
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
@@ -62,6 +64,29 @@ def limit_endpoint(endpoint: Endpoint, charge: Callable[[HTTPConnection], Awaita
 
     limited.__signature__ = signature if is_limited else _with_connection(signature)  # type: ignore[attr-defined]
     return cast(Endpoint, limited)
+
+
+def check_endpoints(limited: Collection[object], routes: Sequence[BaseRoute]) -> None:
+    """Refuse an application in which ``limited`` stands above a route decorator.
+
+    Args:
+        limited: Functions that ``limited`` was put above.
+        routes: Of the application.
+
+    Raises:
+        ConfigurationError: A route has a function as its endpoint that was to be limited, and no route has the
+            limited one.
+    """
+    if not limited:
+        return
+    endpoints = list(endpoints_of(routes))
+    wrapped = [getattr(endpoint, "__wrapped__", None) for endpoint in endpoints]
+    for endpoint in endpoints:
+        if inspect.isfunction(endpoint) and endpoint in limited and endpoint not in wrapped:
+            raise ConfigurationError(
+                f"limited() stands above the route decorator of {endpoint.__qualname__}, where it limits nothing;"
+                " put it below"
+            )
 
 
 def _with_connection(signature: inspect.Signature) -> inspect.Signature:

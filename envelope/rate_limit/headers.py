@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from math import ceil
 from time import time
 from typing import Literal
+from urllib.parse import quote
 
 from envelope.rate_limit.quotas import Quota
 from envelope.rate_limit.verdicts import Verdict
@@ -104,5 +105,5 @@ def may_be_shared(cache_control: bytes) -> bool:
 
 def _quote(name: str) -> bytes:
     """Write a string of RFC 9651, 3.3.3, which knows printable ASCII only."""
-    ascii_only = "".join(char if " " <= char <= "~" else "?" for char in name)
+    ascii_only = "".join(char if " " <= char <= "~" else quote(char, errors="replace") for char in name)
     return b'"%b"' % ascii_only.replace("\\", "\\\\").replace('"', '\\"').encode()

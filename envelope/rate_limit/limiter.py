@@ -109,8 +109,8 @@ class RateLimiter:
         }
         #: Where the tally of a request stands in its scope.
         self.scope_key = f"envelope.rate_limit.{next(_numbers)}"
-        #: Functions below ``limited``; a route that has one of them as its endpoint goes around the limit.
-        self.bare_endpoints: set[Callable[..., Any]] = set()
+        #: Functions that ``limited`` was put above.
+        self.limited_endpoints: list[Callable[..., Any]] = []
 
     async def check(
         self, subject: str | HTTPConnection, *limits: Limit | RouteLimit, cost: int = 1, scope: str = ""
@@ -131,6 +131,7 @@ class RateLimiter:
             ServiceUnavailableError: The storage does not answer, with ``on_outage="deny"``.
             ValueError: A limit cannot be read, or the cost never fits.
         """
+        check_cost(cost, ())
         try:
             plan = self._plan_for(limits or self._limits, scope=scope, cost=cost, is_work=cost != 1)
         except ConfigurationError as error:  # the configuration is right, this call is not
@@ -197,7 +198,7 @@ class RateLimiter:
 
         def decorate(endpoint: Endpoint) -> Endpoint:
             limited = limit_endpoint(endpoint, charge)
-            self.bare_endpoints.add(endpoint)
+            self.limited_endpoints.append(endpoint)
             return limited
 
         return decorate

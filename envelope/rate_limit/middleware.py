@@ -9,9 +9,10 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from envelope.errors.tree import ApiError, ConfigurationError, RateLimitedError
+from envelope.errors.tree import ApiError, RateLimitedError
+from envelope.rate_limit.endpoints import check_endpoints
 from envelope.rate_limit.limiter import RateLimiter
-from envelope.rate_limit.routes import RouteTable, endpoints_of
+from envelope.rate_limit.routes import RouteTable
 from envelope.rate_limit.tally import ToldTally
 from envelope.rate_limit.verdicts import Demand, Verdict
 from envelope.wire.bodies import BodyWriter
@@ -47,7 +48,7 @@ class RateLimitMiddleware:
         # It differs from request to request.
         self._refusal.raw_headers = [each for each in self._refusal.raw_headers if each[0] != b"retry-after"]
         self._plan = limiter.plan
-        _check_endpoints(limiter, routes)
+        check_endpoints(limiter.limited_endpoints, routes)
         self._table = RouteTable(limiter.routes, routes) if limiter.routes else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,13 +105,3 @@ class RateLimitMiddleware:
 def _connection(scope: Scope) -> HTTPConnection:
     # Without receive: who reads the body here takes it from the endpoint.
     return Request(scope) if scope["type"] == "http" else HTTPConnection(scope)
-
-
-def _check_endpoints(limiter: RateLimiter, routes: Sequence[BaseRoute]) -> None:
-    if limiter.bare_endpoints:
-        for endpoint in endpoints_of(routes):
-            if endpoint in limiter.bare_endpoints:
-                raise ConfigurationError(
-                    f"limited() stands above the route decorator of {getattr(endpoint, '__qualname__', endpoint)},"
-                    " where it limits nothing; put it below"
-                )

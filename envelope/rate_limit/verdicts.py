@@ -66,7 +66,7 @@ class Verdict:
         demands: What was asked.
         remaining: What is left in each quota, after this request if it was admitted. Empty if nothing was
             counted, because the storage did not answer and the limiter admits then.
-        resets_ms: Milliseconds until each quota has more left; 0 when it is untouched.
+        resets_ms: Milliseconds until each quota begins to have more left; 0 when it is untouched.
         waits_ms: Milliseconds until this cost fits into each quota, if nobody takes anything meanwhile; 0
             where it does. None if it fits everywhere.
         wait_ms: The longest of the waits that count, those of quotas not in shadow; 0: admitted.

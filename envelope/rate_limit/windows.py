@@ -9,7 +9,9 @@ from __future__ import annotations
 
 
 def sliding_reset_ms(previous: int, current: int, left: int, window: int) -> int:
-    """Give the milliseconds until there is more left.
+    """Give the milliseconds until there begins to be more left.
+
+    At the turn of the window itself the count still weighs in full, as it does for ``limits``; from then on less.
 
     Args:
         previous: Count of the window before.

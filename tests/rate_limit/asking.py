@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import http_sf
-import pytest
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse
@@ -29,11 +28,6 @@ REFUSED = failure(429, TEXT)
 
 LEGACY = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
 DRAFT = ("ratelimit-policy", "ratelimit")
-
-
-def bug(number: int, what: str) -> pytest.MarkDecorator:
-    """Mark a test that fails because of a bug that was reported; whoever fixes it removes the mark."""
-    return pytest.mark.xfail(strict=True, reason=f"bug {number}: {what}")
 
 
 class FakeClock:

@@ -864,7 +864,8 @@ def test_request_leaves_no_cycle(path: str) -> None:
         await ask_many(3)
         gc.disable()
         try:
-            return await ask_many(20)
+            # Three times: now and then something of another test is freed meanwhile.
+            return min([await ask_many(20) for _ in range(3)])
         finally:
             gc.enable()
 

@@ -53,7 +53,10 @@ def test_parse_gives_the_same_again():
         ("0/minute", "'0/minute' admits nothing; amount and window are at least 1"),
         ("5/minute; 0/hour", "'5/minute; 0/hour' admits nothing"),
         ("5 per 0 minutes", "'5 per 0 minutes' admits nothing; amount and window are at least 1"),
-        ("9007199254741/second", "'9007199254741/second' is too large to be counted exactly; take a shorter window"),
+        (
+            "9007199254741/second",
+            "'9007199254741/second' is too large to be counted exactly; take a shorter window",
+        ),
         ("1000000/9999999 years", "is too large to be counted exactly"),
         (5, "a limit is 5; give a notation such as '20/second' or '5000/day'"),
         (None, "a limit is None; give a notation such as"),

@@ -5,12 +5,15 @@ from __future__ import annotations
 from importlib import resources
 from typing import Any
 
-import lupa.lua51
+import lupa.lua51  # type: ignore[import-untyped]  # it has no types
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envelope.rate_limit.windows import sliding_reset_ms, sliding_wait_ms
+
+#: Previous, current, left, window.
+State = tuple[int, int, int, int]
 
 
 def used_after(previous: int, current: int, left: int, window: int, passed: int) -> int:
@@ -27,7 +30,9 @@ class LuaWindows:
     def __init__(self) -> None:
         text = (resources.files("envelope.rate_limit.storages.redis") / "sliding-window-counter.lua").read_text()
         runtime: Any = lupa.lua51.LuaRuntime()
-        self._functions = runtime.execute(f"local now = 0\n{text}\nreturn {{used = used, reset = reset, wait = wait}}")
+        self._functions = runtime.execute(
+            f"local now = 0\n{text}\nreturn {{used = used, reset = reset, wait = wait}}"
+        )
         self._table = runtime.table_from
 
     def reset_ms(self, previous: int, current: int, left: int, window: int) -> float:
@@ -61,53 +66,53 @@ def large(draw: st.DrawFn) -> tuple[int, int, int, int]:
 
 @given(state=small)
 @settings(max_examples=400)
-def test_reset_is_the_first_millisecond_with_more(state):
+def test_reset_is_the_first_millisecond_with_more(state: State):
     """Nothing leaves before it; what is used is less at it, or the window has just ended."""
     _, current, left, _ = state
     reset = sliding_reset_ms(*state)
-    now = used_after(*state, 0)
+    now = used_after(*state, passed=0)
     if not now:
         assert reset == 0
         return
     assert 0 < reset <= left
-    assert all(used_after(*state, passed) == now for passed in range(reset))
-    assert used_after(*state, reset) < now or (reset == left and current)
+    assert all(used_after(*state, passed=passed) == now for passed in range(reset))
+    assert used_after(*state, passed=reset) < now or (reset == left and current)
 
 
 @given(state=small, fitting=st.integers(0, 90))
 @settings(max_examples=400)
-def test_wait_is_the_first_millisecond_that_fits(state, fitting):
+def test_wait_is_the_first_millisecond_that_fits(state: State, fitting):
     """It does not fit before, and does from then on."""
-    if used_after(*state, 0) <= fitting:
+    if used_after(*state, passed=0) <= fitting:
         return
-    wait = sliding_wait_ms(*state, fitting)
+    wait = sliding_wait_ms(*state, fitting=fitting)
     assert wait > 0
-    assert all(used_after(*state, passed) > fitting for passed in range(wait))
-    assert used_after(*state, wait) <= fitting
+    assert all(used_after(*state, passed=passed) > fitting for passed in range(wait))
+    assert used_after(*state, passed=wait) <= fitting
 
 
 @given(state=large(), share=st.integers(0, 1000))
 @settings(max_examples=400)
-def test_wait_is_exact_for_large_amounts(state, share):
+def test_wait_is_exact_for_large_amounts(state: State, share):
     """No count that a notation allows is too large for the millisecond."""
-    now = used_after(*state, 0)
+    now = used_after(*state, passed=0)
     if not now:
         return
     fitting = (now - 1) * share // 1000
-    wait = sliding_wait_ms(*state, fitting)
-    assert used_after(*state, wait - 1) > fitting >= used_after(*state, wait)
+    wait = sliding_wait_ms(*state, fitting=fitting)
+    assert used_after(*state, passed=wait - 1) > fitting >= used_after(*state, passed=wait)
 
 
 @given(state=small | large(), share=st.integers(0, 1000))
 @settings(max_examples=600)
-def test_lua_says_the_same(state, share):
+def test_lua_says_the_same(state: State, share):
     """The scripts, which reckon in doubles, say the same to the millisecond."""
-    now = used_after(*state, 0)
+    now = used_after(*state, passed=0)
     assert lua.used(*state) == now
     assert lua.reset_ms(*state) == sliding_reset_ms(*state)
     if now:
         fitting = (now - 1) * share // 1000
-        assert lua.wait_ms(*state, fitting) == sliding_wait_ms(*state, fitting)
+        assert lua.wait_ms(*state, fitting=fitting) == sliding_wait_ms(*state, fitting=fitting)
 
 
 @pytest.mark.parametrize(
@@ -122,8 +127,8 @@ def test_lua_says_the_same(state, share):
         ((7, 20, 1, 60), 1, 0, 59),
     ],
 )
-def test_examples(state, reset, fitting, wait):
+def test_examples(state: State, reset, fitting, wait):
     """A few that were worked out by hand."""
     assert sliding_reset_ms(*state) == reset
     if wait:
-        assert sliding_wait_ms(*state, fitting) == wait
+        assert sliding_wait_ms(*state, fitting=fitting) == wait

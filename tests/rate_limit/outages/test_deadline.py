@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, aclosing
 from typing import Any
 
@@ -16,6 +16,9 @@ from starlette.routing import Route
 from envelope import RateLimiter, install
 from envelope.errors.tree import RateLimitedError, ServiceUnavailableError
 from envelope.rate_limit.storages.outage import OnOutage
+from envelope.rate_limit.storages.redis.errands import Arguments, Command
+from envelope.rate_limit.storages.redis.line import Line
+from envelope.rate_limit.storages.redis.scripts import load_scripts
 from envelope.rate_limit.storages.redis.storage import RedisStorage
 from envelope.rate_limit.verdicts import StorageUnavailableError, Verdict
 from tests.rate_limit.outages.watching import (
@@ -326,5 +329,39 @@ def test_lost_replies_heal(valkey: Server):
                 delay.heal()
                 assert remaining(await storage.decide(demand("ada"))) == 18
                 assert remaining(await storage.decide(demand("grace"))) == 12
+
+    run(main())
+
+
+class Willing:
+    """A link that answers at once."""
+
+    async def exchange(self, commands: Sequence[Command]) -> None:
+        for command in commands:
+            command.finish(b"7")
+
+    async def close(self) -> None:
+        pass
+
+
+def test_connecting_goes_on_after_the_deadline():
+    """A connection that takes longer than a request may wait is made all the same, once, for those who come."""
+    connects = 0
+
+    async def connect() -> Willing:
+        nonlocal connects
+        connects += 1
+        await asyncio.sleep(0.2)
+        return Willing()
+
+    async def main() -> None:
+        line = Line(connect, 0.05)
+        reset = load_scripts(STRATEGY).reset
+        for _ in range(2):
+            await _failing(line.run(reset, [b"key"], Arguments.of(), 0))
+        await asyncio.sleep(0.15)
+        assert await line.run(reset, [b"key"], Arguments.of(), 0) == [7]
+        assert connects == 1
+        await line.close()
 
     run(main())

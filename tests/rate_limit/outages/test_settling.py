@@ -24,16 +24,12 @@ from tests.rate_limit.outages.watching import (
     is_local,
     remaining,
     run,
+    settle,
     timed,
 )
 from tests.servers.server import Server
 
-LEAKS_OUT = (
-    "a verdict settles with RedisStorage itself, past the guard: StorageUnavailableError reaches the caller"
-)
 
-
-@pytest.mark.xfail(reason=LEAKS_OUT, strict=True)
 @pytest.mark.parametrize("on_outage", ["local", "allow", "deny"])
 def test_refund_during_an_outage(own_valkey: Server, on_outage: OnOutage):
     """What the server took cannot be given back while it hangs: nobody waits long or sees an exception."""
@@ -53,7 +49,6 @@ def test_refund_during_an_outage(own_valkey: Server, on_outage: OnOutage):
     run(main())
 
 
-@pytest.mark.xfail(reason=LEAKS_OUT, strict=True)
 def test_refund_during_an_outage_in_an_endpoint(own_valkey: Server):
     """An endpoint that counts failures only still answers when the server dies behind its back."""
     limiter = RateLimiter("20/minute", storage=own_valkey.url)
@@ -78,7 +73,6 @@ def test_refund_during_an_outage_in_an_endpoint(own_valkey: Server):
     run(main())
 
 
-@pytest.mark.xfail(reason=LEAKS_OUT, strict=True)
 def test_refunds_that_fail_open_the_breaker(own_valkey: Server):
     """A failure is a failure, whatever was asked; a storage that is spared is spared corrections too."""
     clock = Clock()
@@ -89,12 +83,12 @@ def test_refunds_that_fail_open_the_breaker(own_valkey: Server):
             verdicts = [await guard.decide(demand()) for _ in range(6)]
             own_valkey.stop()
             for verdict in verdicts[:5]:
-                await verdict.settle(0)
+                await settle(verdict, 0)
             with pytest.raises(ServiceUnavailableError):
                 await guard.decide(demand())
             own_valkey.start()
             with own_valkey.counting() as traffic:
-                await verdicts[5].settle(0)
+                await settle(verdicts[5], 0)
                 with pytest.raises(ServiceUnavailableError):
                     await guard.decide(demand())
             assert not traffic.commands
@@ -116,7 +110,7 @@ def test_refund_after_the_storage_recovered(own_valkey: Server):
             own_valkey.resume()
             clock.pass_ms(1000)
             assert not is_local(await guard.decide(demand("grace")))
-            await verdict.settle(2)
+            await settle(verdict, 2)
             assert remaining(await guard.decide(demand("ada", cost=0))) == 18
 
     run(main())
@@ -156,13 +150,13 @@ def test_local_verdict_is_settled_locally(own_valkey: Server):
             own_valkey.suspend()
             local = [await guard.decide(demand("ada", cost=2)) for _ in range(7)]
             assert all(map(is_local, local))
-            await local[0].settle(0)
+            await settle(local[0], 0)
             own_valkey.resume()
             clock.pass_ms(1000)
             assert not is_local(await guard.decide(demand("grace", cost=0)))
             before = counted(own_valkey)
-            await local[1].settle(0)
-            await local[2].settle(9)
+            await settle(local[1], 0)
+            await settle(local[2], 9)
             assert counted(own_valkey) == before
             own_valkey.suspend()
             for _ in range(6):

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from envelope.errors.tree import RateLimitedError, ServiceUnavailableError
+from envelope.rate_limit import verdicts
 from envelope.rate_limit.notation import parse
 from envelope.rate_limit.quotas import Strategy
 from envelope.rate_limit.storages.memory import MemoryStorage
@@ -111,6 +112,11 @@ async def eventually(condition: Callable[[], Awaitable[bool]], *, within_s: floa
         assert time.monotonic() - begun < within_s, f"not within {within_s} s"
         await asyncio.sleep(0.02)
     return time.monotonic() - begun
+
+
+async def settle(verdict: Verdict, cost: int) -> None:
+    """Correct what one verdict took, by the storage that gave it."""
+    await verdicts.settle([verdict], cost)
 
 
 def is_local(verdict: object) -> bool:

@@ -9,6 +9,7 @@ import types
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
+from typing import Any
 from unittest.mock import patch
 
 import fakeredis
@@ -80,7 +81,8 @@ class FakeServer:
         for command in commands:
             keys = [key for errand in command.errands for key in errand.keys]
             values = [value for errand in command.errands for value in errand.arguments.values]
-            command.finish(self.client.eval(command.script.text, len(keys), *keys, *values))
+            reply: Any = self.client.eval(command.script.text.decode(), len(keys), *keys, *values)
+            command.finish(reply)
 
     async def close(self) -> None:
         """Keep what was counted."""

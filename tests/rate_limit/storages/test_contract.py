@@ -40,16 +40,20 @@ SERVERS = {
 }
 
 #: Storages that decide in one step.
-EXACT = [(name, strategy) for name in ("memory", "redis", "redis+cluster") for strategy in STRATEGIES]
+EXACT: list[tuple[str, Strategy]] = [
+    (name, strategy) for name in ("memory", "redis", "redis+cluster") for strategy in STRATEGIES
+]
 
 #: And memcached, in which ``limits`` keeps no log.
-MEMCACHED = [("memcached", "sliding-window-counter"), ("memcached", "fixed-window")]
+MEMCACHED: list[tuple[str, Strategy]] = [("memcached", "sliding-window-counter"), ("memcached", "fixed-window")]
 
 #: Other ways to a server: the scripts are the same, what carries them there is not.
-LINKS = [(name, "sliding-window-counter") for name in SERVERS if name not in ("redis", "redis+cluster", "memcached")]
+LINKS: list[tuple[str, Strategy]] = [
+    (name, "sliding-window-counter") for name in SERVERS if name not in ("redis", "redis+cluster", "memcached")
+]
 
 
-def in_places(places: Sequence[tuple[str, str]]) -> pytest.MarkDecorator:
+def in_places(places: Sequence[tuple[str, Strategy]]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("place", places, indirect=True, ids=["-".join(pair) for pair in places])
 
 
@@ -96,7 +100,9 @@ def memcached_keys(server: Memcached) -> list[tuple[str, float]]:
         connection.sendall(b"lru_crawler metadump all\r\n")
         with connection.makefile() as lines:
             items = [dict(part.split("=", 1) for part in line.split()) for line in iter(lines.readline, "END\n")]
-    return [(item["key"], -1 if item["exp"] == "-1" else 1000 * (int(item["exp"]) - time.time())) for item in items]
+    return [
+        (item["key"], -1 if item["exp"] == "-1" else 1000 * (int(item["exp"]) - time.time())) for item in items
+    ]
 
 
 @pytest.fixture
@@ -175,7 +181,7 @@ async def test_reset_and_wait_of_a_full_quota(place):
     quota = Quota(4, HOUR_S)
     taken = await take(place.storage, quota, cost=4)
     refused = await take(place.storage, quota)
-    (wait_ms,) = refused.waits_ms
+    (wait_ms,) = refused.waits_ms or ()
     hour_ms = HOUR_S * 1000
     # A millisecond more: after a whole window the counter is weighted, the entry of a log leaves.
     wait_more = 0 if place.strategy == "fixed-window" else 1
@@ -199,7 +205,8 @@ async def test_refusal_takes_nothing_anywhere(place):
     assert await used(place.storage, small, large) == [2, 2]
     refused = await take(place.storage, large, small)
     assert refused.remaining == [7, 0]
-    assert refused.waits_ms[0] == 0 < refused.waits_ms[1] == refused.wait_ms
+    waits_ms = refused.waits_ms or ()
+    assert waits_ms[0] == 0 < waits_ms[1] == refused.wait_ms
 
 
 @everywhere
@@ -208,8 +215,9 @@ async def test_wait_is_the_longest(place):
     short, long = Quota(1, HOUR_S), Quota(1, DAY_S)
     await take(place.storage, short, long)
     refused = await take(place.storage, short, long)
-    assert refused.wait_ms == max(refused.waits_ms)
-    assert min(refused.waits_ms) > 0
+    waits_ms = refused.waits_ms or ()
+    assert refused.wait_ms == max(waits_ms)
+    assert min(waits_ms) > 0
 
 
 @everywhere
@@ -222,13 +230,14 @@ async def test_cost_that_does_not_fit_burns_nothing(place):
 
 
 @everywhere
-@pytest.mark.parametrize("cost", [1, 2, 3, 7, 10])
-async def test_costs(place, cost):
+async def test_costs(place):
     """As many are admitted as the cost goes into the amount."""
     quota = day(10)
-    admitted = [not (await take(place.storage, quota, cost=cost)).wait_ms for _ in range(11)]
-    assert sum(admitted) == 10 // cost
-    assert await used(place.storage, quota) == [10 // cost * cost]
+    for cost in (1, 2, 3, 7, 10):
+        subject = f"cost-{cost}"
+        admitted = [not (await take(place.storage, quota, cost=cost, subject=subject)).wait_ms for _ in range(11)]
+        assert sum(admitted) == 10 // cost
+        assert await used(place.storage, quota, subject=subject) == [10 // cost * cost]
 
 
 @everywhere
@@ -342,15 +351,16 @@ async def test_remaining_counts_down_at_once(place):
 
 
 @everywhere
-@pytest.mark.parametrize(("costs", "left"), [((5,), 5), ((1,), 9), ((0,), 10), ((7, 2), 8), ((0, 3), 7), ((12,), 0)])
-async def test_settle(place, costs, left):
+async def test_settle(place):
     """The last cost that was settled is what counts, up, down, all the way, and again; also above the amount."""
     quota = day(10)
-    verdict = await take(place.storage, quota, cost=3)
-    for cost in costs:
-        await settle([verdict], cost)
-    assert (await take(place.storage, quota, cost=0)).remaining == [left]
-    assert verdict.remaining == [left]
+    for costs, left in (((5,), 5), ((1,), 9), ((0,), 10), ((7, 2), 8), ((0, 3), 7), ((12,), 0)):
+        subject = f"settled-{costs}"
+        verdict = await take(place.storage, quota, cost=3, subject=subject)
+        for cost in costs:
+            await settle([verdict], cost)
+        assert (await take(place.storage, quota, cost=0, subject=subject)).remaining == [left]
+        assert verdict.remaining == [left]
 
 
 @by_every_link
@@ -536,7 +546,13 @@ async def test_scopes_never_collide(place, pairs):
 async def test_numbers_never_collide(place):
     """Quotas of other numbers, or in shadow, are counted apart."""
     quotas = [
-        *(Quota(1, 86_400), Quota(18, 6400), Quota(1, 864_001), Quota(11, 86_400), Quota(1, 86_400, is_shadow=True)),
+        *(
+            Quota(1, 86_400),
+            Quota(18, 6400),
+            Quota(1, 864_001),
+            Quota(11, 86_400),
+            Quota(1, 86_400, is_shadow=True),
+        ),
         *(Quota(1, 86_400, "~"), Quota(1, 8640, "0"), Quota(1, 86_400, "1/86400:0::")),
     ]
     for quota in quotas:
@@ -564,7 +580,12 @@ async def test_namespaces_and_secrets_count_apart(place, request):
     fixture, scheme = SERVERS[place.name]
     url = f"{scheme}://{request.getfixturevalue(fixture).url.partition('://')[2]}"
     quota = day(1)
-    ways: list[dict[str, str]] = [{}, {"namespace": "shop"}, {"namespace": "shop", "key_secret": "s"}, {"key_secret": "t"}]
+    ways: list[dict[str, Any]] = [
+        {},
+        {"namespace": "shop"},
+        {"namespace": "shop", "key_secret": "s"},
+        {"key_secret": "t"},
+    ]
     for options in ways:
         for is_admitted in (True, False):  # two processes of one service
             storage = RedisStorage(url, place.strategy, timeout_s=10, **options)

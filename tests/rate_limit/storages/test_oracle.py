@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -23,8 +23,6 @@ from hypothesis import strategies as st
 from limits import RateLimitItemPerSecond
 
 from envelope.rate_limit.quotas import Quota, Strategy
-from envelope.rate_limit.storages.memory import MemoryStorage
-from envelope.rate_limit.storages.redis.storage import RedisStorage
 from envelope.rate_limit.verdicts import Verdict
 from tests.rate_limit.storages.clocks import (
     STRATEGIES,
@@ -63,13 +61,14 @@ class MemoryOracle:
     """``limits`` in memory."""
 
     def __init__(self, strategy: Strategy, clock: Clock) -> None:
-        storage = limits.aio.storage.MemoryStorage()
+        storage: Any = limits.aio.storage.MemoryStorage()
 
         async def never() -> None:
             """Its sweeper runs in a task, at a time of its own, and takes entries that still count."""
 
         storage._MemoryStorage__schedule_expiry = never
-        self.limiter: Any = limits.aio.strategies.STRATEGIES[strategy](storage)
+        strategies: dict[str, Any] = {**limits.aio.strategies.STRATEGIES}
+        self.limiter = strategies[strategy](storage)
         self.clock = clock
 
     async def decide(self, quotas: Sequence[Quota], cost: int) -> tuple[list[bool], list[int], list[Any]]:
@@ -80,7 +79,11 @@ class MemoryOracle:
             for item in items:
                 assert await self.limiter.hit(item, "ada", cost=cost)
         stats = [await self.limiter.get_window_stats(item, "ada") for item in items]
-        return fits, [each.remaining for each in stats], [1000 * (each.reset_time - self.clock.exact()) for each in stats]
+        return (
+            fits,
+            [each.remaining for each in stats],
+            [1000 * (each.reset_time - self.clock.exact()) for each in stats],
+        )
 
 
 class ServerOracle:
@@ -93,7 +96,12 @@ class ServerOracle:
 
         def look_exactly(key: str, expiry: int) -> tuple[Fraction, Fraction, int, Fraction]:
             previous, previous_ttl, current, ttl = look(key, expiry)
-            return Fraction(previous), Fraction(round(1000 * previous_ttl), 1000), current, Fraction(round(1000 * ttl), 1000)
+            return (
+                Fraction(previous),
+                Fraction(round(1000 * previous_ttl), 1000),
+                current,
+                Fraction(round(1000 * ttl), 1000),
+            )
 
         storage.get_sliding_window = look_exactly
         self.limiter: Any = limits.strategies.STRATEGIES[strategy](storage)
@@ -106,7 +114,11 @@ class ServerOracle:
             for item in items:
                 assert self.limiter.hit(item, "ada", cost=cost)
         stats = [self.limiter.get_window_stats(item, "ada") for item in items]
-        return fits, [each.remaining for each in stats], [1000 * (each.reset_time - self.clock.exact()) for each in stats]
+        return (
+            fits,
+            [each.remaining for each in stats],
+            [1000 * (each.reset_time - self.clock.exact()) for each in stats],
+        )
 
 
 class ExactItem(RateLimitItemPerSecond):
@@ -194,6 +206,13 @@ def test_scripts_decide_like_limits(strategy, pairs, schedule):
         for pause_ms, wanted in schedule:
             cost = min(wanted, most)  # a cost that never fits is refused before a storage is asked
             clock.now += pause_ms
+            if strategy == "sliding-window-counter" and any(
+                clock.now >= begun[-1] - (begun[-1] - begun[0]) % quota.window_ms + 2 * quota.window_ms
+                for quota in (quotas if begun else ())
+            ):
+                # A look of limits writes, and so keeps the beginning of a window that ours has forgotten.
+                server, begun = FakeServer(), []
+                storage, oracle = lua_under(clock, strategy, server), ServerOracle(strategy, clock, server)
             # A server lets keys live through the millisecond in which they end, and so do windows of limits.
             step_aside(clock, quotas, begun)
             fits, remaining, resets = oracle.decide(quotas, cost)
@@ -220,21 +239,25 @@ def test_scripts_decide_like_memory(strategy, pairs, schedule):
     async def run() -> None:
         storage, memory = lua_under(clock, strategy), memory_under(clock, strategy)
         quotas = quotas_of(*pairs)
-        begun = {quota: 0 for quota in quotas}
         most = min(quota.amount for quota in quotas)
+        for each in (storage, memory):
+            await take(each, quotas)
+        begun = last = clock.now
         for pause_ms, wanted in schedule:
             cost = min(wanted, most)  # a cost that never fits is refused before a storage is asked
             clock.now += pause_ms
             # The scripts' sliding windows begin anew with the first hit after two idle ones, memory's do not.
-            if strategy == "sliding-window-counter" and any(
-                clock.now >= last + quota.window_ms for quota, last in begun.items()
-            ):
+            windows = [quota.window_ms for quota in quotas]
+            if any(clock.now >= last - (last - begun) % window + 2 * window for window in windows):
                 storage, memory = lua_under(clock, strategy), memory_under(clock, strategy)
+                for each in (storage, memory):
+                    await take(each, quotas)
+                begun = last = clock.now
             storage._refusals.forget("ada")
             theirs, ours = await take(storage, quotas, cost), await take(memory, quotas, cost)
             assert figures_of(theirs) == figures_of(ours)
             if cost and not ours.wait_ms:
-                begun = dict.fromkeys(quotas, clock.now)
+                last = clock.now
 
     with shared(clock):
         asyncio.run(run())
