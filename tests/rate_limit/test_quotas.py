@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envelope.errors.tree import ConfigurationError
@@ -99,15 +99,16 @@ def test_repr():
 
 
 kinds = st.tuples(
-    st.integers(1, 120) | st.integers(1, 10**6),
-    st.integers(1, 120) | st.integers(1, 10**6),
-    st.text(alphabet="01:/~a", max_size=6) | st.text(alphabet=st.characters(), max_size=4),
+    st.sampled_from([1, 11]) | st.integers(1, 10**6),
+    st.sampled_from([1, 11]) | st.integers(1, 10**6),
+    st.text(alphabet="1:", max_size=4) | st.text(alphabet=st.characters(), max_size=4),
     st.booleans(),
 )
-subjects = st.text(alphabet="01:/~a", max_size=6) | st.text(alphabet=st.characters(), max_size=4)
+subjects = st.text(alphabet="1:", max_size=6) | st.text(alphabet=st.characters(), max_size=4)
 
 
 @given(one=kinds, two=kinds, subject=subjects, other=subjects)
+@settings(max_examples=1000)
 def test_fields_are_injective(one, two, subject, other):
     """Of different quotas or subjects no field and subject in a row are the same, nor is one a field alone."""
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, Literal, TypeVar
 
 from envelope.errors.tree import ServiceUnavailableError
@@ -66,7 +67,7 @@ class OutageGuard:
         self._timeout_s = timeout_s
         self._clock = clock
         self._failures = 0
-        self._is_open = False
+        self._is_open = self._is_probing = False
         self._ask_at = 0
 
     def check(self, quota: Quota) -> None:
@@ -80,21 +81,17 @@ class OutageGuard:
             return await self._stand_in(demands)
         try:
             verdict = await self._ask(self._storage.decide(demands))
-        except StorageUnavailableError as error:
-            self._note_failure(error)
+        except StorageUnavailableError:
             return await self._stand_in(demands)
-        self._note_answer()
         verdict.storage = self  # it settles here, where an outage is no error
         return verdict
 
     async def settle(self, changes: Sequence[Change], taken_at: Any) -> None:
         """Correct what the storage took; if it does not answer now, nothing is corrected."""
-        if self._is_open:
+        if self._is_open and not self._may_ask():
             return
-        try:
+        with suppress(StorageUnavailableError):
             await self._ask(self._storage.settle(changes, taken_at))
-        except StorageUnavailableError as error:
-            self._note_failure(error)
 
     async def reset(self, subject: str) -> None:
         """Forget everything that was counted for a subject, here and there.
@@ -106,7 +103,6 @@ class OutageGuard:
         try:
             await self._ask(self._storage.reset(subject))
         except StorageUnavailableError as error:
-            self._note_failure(error)
             raise self._denial() from error
 
     async def aclose(self) -> None:
@@ -114,16 +110,27 @@ class OutageGuard:
         await self._storage.aclose()
 
     async def _ask(self, answer: Awaitable[T]) -> T:
+        is_probe, self._is_probing = self._is_open, self._is_open
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await answer
+                result = await answer
+        except StorageUnavailableError as error:
+            self._note_failure(error)
+            raise
         except TimeoutError as error:
-            raise StorageUnavailableError(f"no answer within {self._timeout_s} s") from error
+            late = StorageUnavailableError(f"no answer within {self._timeout_s} s")
+            self._note_failure(late)
+            raise late from error
+        finally:
+            if is_probe:
+                self._is_probing = False
+        self._note_answer()
+        return result
 
     def _may_ask(self) -> bool:
-        """Tell whether it is time to try; whoever is told so is the only one for a pause."""
+        """Tell whether it is time to try; whoever is told so is the only one until the answer, and for a pause."""
         now = self._clock()
-        if now < self._ask_at:
+        if now < self._ask_at or self._is_probing:
             return False
         self._ask_at = now + _PAUSE_MS
         return True

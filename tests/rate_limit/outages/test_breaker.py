@@ -164,7 +164,6 @@ def test_breaker_probes_one_at_a_time():
     run(main())
 
 
-@pytest.mark.xfail(reason="a probe that takes longer than the pause is joined by another", strict=True)
 def test_breaker_probes_one_at_a_time_for_longer_than_the_pause():
     """With a deadline longer than the pause, the second probe waits for the first one's end."""
 

@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 import pytest
 
-from envelope import RateLimiter
+from envelope import RateLimiter, ServiceUnavailableError
 from envelope.errors.tree import RateLimitedError
 from envelope.rate_limit.quotas import Strategy
 from envelope.rate_limit.storages.redis.storage import RedisStorage
@@ -95,9 +95,6 @@ def test_all_of_the_queue_are_cancelled(valkey: Server):
     run(main(), debug=True)
 
 
-@pytest.mark.xfail(
-    reason="the trip is made up before it connects, and sends those who left meanwhile", strict=True
-)
 def test_cancelled_while_connecting_is_not_charged(valkey: Server):
     """Those who left before there was a connection were not sent, so they are not charged."""
     valkey.flush()
@@ -150,7 +147,7 @@ def test_cancelled_at_random(valkey: Server, strategy: Strategy):
                 try:
                     async with asyncio.timeout(leaves_after_s):
                         charged.append(remaining(await limiter.check(subject)))
-                except TimeoutError:
+                except (TimeoutError, ServiceUnavailableError):  # left, or sat on the connection that was cut
                     pass
 
             async with aclosing(limiter):

@@ -188,7 +188,7 @@ def test_figures_are_ones_own_between_other_errands(valkey: Server):
 
 
 def test_poisoned_key_in_a_shared_trip(valkey: Server):
-    """A key of another type fails its whole trip: those before it are charged once, nobody is charged twice."""
+    """A key of another type fails its own request only; the others of its trip are charged, once."""
     valkey.flush()
 
     async def main() -> None:
@@ -203,10 +203,11 @@ def test_poisoned_key_in_a_shared_trip(valkey: Server):
                 *(storage.decide(demand(subject)) for subject in subjects), return_exceptions=True
             )
             await trip
+            assert [type(outcome) for outcome in outcomes].count(StorageUnavailableError) == 1
             assert isinstance(outcomes[2], StorageUnavailableError)
             valkey.call("DEL", storage._key_of("poison"))
             left = [remaining(await storage.decide(demand(subject, cost=0))) for subject in subjects]
-            assert left == [19, 19, 20, 20, 20]
+            assert left == [19, 19, 20, 19, 19]
 
     run(main())
 
@@ -227,26 +228,6 @@ def test_poisoned_key_before_another_command(valkey: Server):
             assert isinstance(outcomes[0], StorageUnavailableError)
             for number in range(3):
                 assert remaining(await storage.decide(demand("ada"))) == 16 - number
-
-    run(main())
-
-
-@pytest.mark.xfail(reason="the whole trip fails with the poisoned key", strict=True)
-def test_poisoned_key_spares_its_neighbours(valkey: Server):
-    """One client's broken key is an outage for that client alone."""
-    valkey.flush()
-
-    async def main() -> None:
-        storage = RedisStorage(valkey.url, STRATEGY, timeout_s=2)
-        async with aclosing(storage):
-            valkey.call("SET", storage._key_of("poison"), "what is this?")
-            await storage.decide(demand("somebody else", cost=0))
-            subjects = ["first", "ada", "grace", "poison", "edsger", "barbara"]
-            outcomes = await asyncio.gather(
-                *(storage.decide(demand(subject)) for subject in subjects), return_exceptions=True
-            )
-        failed = [s for s, outcome in zip(subjects, outcomes, strict=True) if isinstance(outcome, Exception)]
-        assert failed == ["poison"]
 
     run(main())
 
@@ -369,9 +350,6 @@ def test_refusal_is_forgotten_after_a_reset_or_a_refund(valkey: Server, way: str
     run(main())
 
 
-@pytest.mark.xfail(
-    reason="forgotten before the reset travels: a refusal under way is remembered after it", strict=True
-)
 @pytest.mark.parametrize("way", ["reset", "settle"])
 def test_refusal_under_way_is_forgotten_too(valkey: Server, way: str):
     """A refusal that was decided before the reset, and arrives while that waits, does not outlive it."""
@@ -389,7 +367,6 @@ def test_refusal_under_way_is_forgotten_too(valkey: Server, way: str):
     run(main())
 
 
-@pytest.mark.xfail(reason="refusals are filed under the first subject of a request only", strict=True)
 def test_refusal_of_two_subjects_is_forgotten_after_a_reset_of_either(valkey: Server):
     """A request on two budgets that one of them refuses is asked again once that one is reset."""
     refused = Refused(valkey)
@@ -432,6 +409,11 @@ def test_refusals_remembered_are_bounded(valkey: Server):
 class Stuck:
     """A link whose server refuses everything, and whose end takes for ever."""
 
+    is_worn = False
+
+    def is_lost(self) -> bool:
+        return False
+
     async def exchange(self, commands: object) -> None:
         raise RuntimeError("refused")
 
@@ -439,7 +421,6 @@ class Stuck:
         await asyncio.Event().wait()
 
 
-@pytest.mark.xfail(reason="the deadline's timer is gone while a failed link is closed", strict=True)
 def test_deadline_while_a_link_is_closed():
     """A connection that does not end, as TLS waits for the other side's farewell, keeps nobody waiting."""
 
@@ -466,7 +447,7 @@ def test_line_closed_while_connecting(valkey: Server):
 
     async def main() -> None:
         with Delay(valkey.port, each_way_s=0.05) as delay:
-            line = Line(plan_connection(delay.url), 2)
+            line = Line(plan_connection(delay.url, 2), 2)
             reset = load_scripts(STRATEGY).reset
             task = asyncio.create_task(line.run(reset, [b"key"], _none(), 0))
             await asyncio.sleep(0.02)

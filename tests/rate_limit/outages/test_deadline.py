@@ -336,6 +336,11 @@ def test_lost_replies_heal(valkey: Server):
 class Willing:
     """A link that answers at once."""
 
+    is_worn = False
+
+    def is_lost(self) -> bool:
+        return False
+
     async def exchange(self, commands: Sequence[Command]) -> None:
         for command in commands:
             command.finish(b"7")

@@ -106,7 +106,6 @@ def test_sentinel_gone_while_the_primary_lives(own_sentinel: Sentinel):
     run(main())
 
 
-@pytest.mark.xfail(reason="nothing limits how long one Sentinel may take: the second is never asked", strict=True)
 def test_sentinel_that_hangs_is_passed_over(valkey_sentinel: Sentinel):
     """One Sentinel in a black hole, as with a machine that lost power: the next one is asked."""
     valkey_sentinel.flush()
@@ -137,9 +136,6 @@ def test_sentinel_that_refuses_is_passed_over(valkey_sentinel: Sentinel, own_val
     run(main())
 
 
-@pytest.mark.xfail(
-    reason="a timeout of the Sentinels' connections stays a string, and no connection works", strict=True
-)
 def test_sentinel_options_are_numbers(valkey_sentinel: Sentinel):
     """What the URL says of the Sentinels' connections is read as what it says of the server's."""
     valkey_sentinel.flush()
@@ -153,7 +149,6 @@ def test_sentinel_options_are_numbers(valkey_sentinel: Sentinel):
     run(main())
 
 
-@pytest.mark.xfail(reason="aclose() knows nothing of the connections to the Sentinels", strict=True)
 def test_sentinel_connections_are_closed(valkey_sentinel: Sentinel):
     """Neither the primary nor the Sentinel has a connection more after aclose()."""
 
@@ -220,9 +215,6 @@ def test_cluster_node_killed(own_cluster: Cluster):
     run(main())
 
 
-@pytest.mark.xfail(
-    reason="one node's error fails everybody who shares the trip, and has their scripts sent again", strict=True
-)
 def test_cluster_node_killed_with_shared_trips(own_cluster: Cluster):
     """Who shares a trip with a subject of the node that is down has its own node's answer, and is charged once."""
     subjects = _subjects(own_cluster, own_cluster.url, 8)
@@ -245,9 +237,6 @@ def test_cluster_node_killed_with_shared_trips(own_cluster: Cluster):
     assert charged == [8, 8]
 
 
-@pytest.mark.xfail(
-    reason="the client asks the first node for the slots, without a limit: all subjects are out", strict=True
-)
 def test_cluster_first_node_suspended(own_cluster: Cluster):
     """Which node hangs makes no difference: the subjects of the others are decided by their nodes."""
     subjects = _subjects(own_cluster, own_cluster.url, 2)
@@ -370,9 +359,6 @@ def test_cluster_slot_moved_for_many_at_once(own_cluster: Cluster):
     run(main())
 
 
-@pytest.mark.xfail(
-    reason="one node's error ends the link to all: the next request sets up the cluster anew", strict=True
-)
 def test_cluster_node_killed_spares_the_others(own_cluster: Cluster):
     """The failures of one node do not make the others' subjects pay for a new connection each time."""
     subjects = _subjects(own_cluster, own_cluster.url, 2)

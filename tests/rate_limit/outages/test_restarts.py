@@ -17,6 +17,7 @@ from envelope.errors.tree import ServiceUnavailableError
 from envelope.rate_limit.quotas import Strategy
 from envelope.rate_limit.storages.outage import OnOutage
 from envelope.rate_limit.storages.redis.storage import RedisStorage
+from envelope.rate_limit.verdicts import StorageUnavailableError
 from tests.rate_limit.outages.watching import (
     PATIENCE_S,
     STRATEGY,
@@ -56,6 +57,12 @@ def test_restarted_between_requests(own_valkey: Server, scheme: str, at_once: in
     run(main())
 
 
+async def _noticed() -> None:
+    """Let the event loop, which stood still, see what came meanwhile."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
 def test_connection_cut_between_requests(valkey: Server):
     """A reset by something in between is as good as none."""
     valkey.flush()
@@ -67,6 +74,7 @@ def test_connection_cut_between_requests(valkey: Server):
                 for number in range(5):
                     assert remaining(await limiter.check("ada")) == 19 - number
                     delay.drop()
+                    await _noticed()
                 assert connections(valkey) <= 1
 
     run(main())
@@ -81,13 +89,14 @@ def test_connection_killed_by_the_server(own_valkey: Server):
             for number in range(3):
                 assert remaining(await limiter.check("ada")) == 19 - number
                 assert own_valkey.call("CLIENT", "KILL", "TYPE", "normal") >= 1
+                await _noticed()
             assert remaining(await limiter.check("ada", cost=0)) == 17
 
     run(main())
 
 
 def test_connection_cut_under_way(valkey: Server):
-    """A reply that was cut off with its connection: somebody is answered or has an outage, and nobody hangs."""
+    """A reply that was cut off with its connection is an outage for one; it was counted, once, and nobody hangs."""
     valkey.flush()
 
     async def main() -> None:
@@ -99,14 +108,13 @@ def test_connection_cut_under_way(valkey: Server):
                     task = asyncio.create_task(storage.decide(demand("grace")))
                     await asyncio.sleep(0.045)  # the script has run, its reply is under way
                     delay.drop()
-                    assert remaining(await task) in (19 - number, 19 - 2 * number - 1)
+                    with pytest.raises(StorageUnavailableError):
+                        await task
+                    assert remaining(await storage.decide(demand("grace", cost=0))) == 19 - number
 
     run(main())
 
 
-@pytest.mark.xfail(
-    reason="a connection lost under way is taken for a stale one, and the script is sent twice", strict=True
-)
 def test_connection_cut_under_way_is_not_counted_twice(valkey: Server):
     """What may have been counted is not sent again: one check is charged once at the most."""
     valkey.flush()

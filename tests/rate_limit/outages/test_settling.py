@@ -116,7 +116,6 @@ def test_refund_after_the_storage_recovered(own_valkey: Server):
     run(main())
 
 
-@pytest.mark.xfail(reason="an open breaker drops corrections, also when its pause is over", strict=True)
 def test_refund_when_the_pause_is_over(own_valkey: Server):
     """A correction may find out that the storage is back, as a request may."""
     clock = Clock()

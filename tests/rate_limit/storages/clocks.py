@@ -70,12 +70,17 @@ def shared(clock: Clock) -> Iterator[None]:
 class FakeServer:
     """A server under a clock, and a link of ours to it."""
 
+    is_worn = False
+
     def __init__(self) -> None:
         self.server = fakeredis.FakeServer(server_type="valkey")
         self.client = fakeredis.FakeRedis(server=self.server)
 
     async def connect(self) -> FakeServer:
         return self
+
+    def is_lost(self) -> bool:
+        return False
 
     async def exchange(self, commands: Sequence[Command]) -> None:
         for command in commands:

@@ -7,6 +7,7 @@ import random
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from typing import Any, NamedTuple
 
 import pytest
@@ -377,12 +378,12 @@ async def test_settle_leaves_what_others_took(place):
 @everywhere
 async def test_settle_after_refusal(place):
     """What was refused took nothing, and has nothing to give back."""
-    quota = day(3)
-    await take(place.storage, quota, cost=3)
-    refused = await take(place.storage, quota)
+    full, roomy = day(3, "full"), day(30, "roomy")
+    await take(place.storage, full, roomy, cost=3)
+    refused = await take(place.storage, full, roomy)
     await refund([refused])
     await settle([refused], 5)
-    assert await used(place.storage, quota) == [3]
+    assert await used(place.storage, full, roomy) == [3, 3]
 
 
 @everywhere
@@ -543,6 +544,23 @@ async def test_scopes_never_collide(place, pairs):
 
 
 @everywhere
+async def test_scope_never_runs_into_a_subject(place):
+    """Where a scope ends is told by its length: whatever separates it could be in a subject."""
+    pairs = [
+        ("a", "b:"),
+        ("a:b", ""),
+        ("a", "b"),
+        ("a:b:", ""),
+        ("", "a:b:"),
+        ("1:a", "b"),
+        ("", "1:a:b"),
+        ("", ":"),
+    ]
+    for scope, subject in pairs:
+        assert not (await take(place.storage, day(1, scope), subject=subject)).wait_ms
+
+
+@everywhere
 async def test_numbers_never_collide(place):
     """Quotas of other numbers, or in shadow, are counted apart."""
     quotas = [
@@ -596,9 +614,10 @@ async def test_namespaces_and_secrets_count_apart(place, request):
 # Cancelled
 
 
-async def cancel_many(decide: Callable[[], Any], count: int) -> None:
-    """Begin decisions and cancel most of them somewhere on their way."""
+async def cancel_many(storage: Storage, decide: Callable[[], Any], count: int = 60) -> None:
+    """Begin decisions, cancel most of them somewhere on their way, and wait until nothing is under way."""
     chance = random.Random(count)
+    before = asyncio.all_tasks()
     for _ in range(count):
         tasks = [asyncio.ensure_future(decide()) for _ in range(chance.randrange(1, 6))]
         for _ in range(chance.randrange(12)):
@@ -609,6 +628,10 @@ async def cancel_many(decide: Callable[[], Any], count: int) -> None:
             if chance.random() < 0.8:
                 task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+    give_up_at = time.monotonic() + 2
+    # The client of memcached keeps tasks of its own.
+    while getattr(storage, "_tasks", asyncio.all_tasks() - before) and time.monotonic() < give_up_at:
+        await asyncio.sleep(0.001)
 
 
 @everywhere
@@ -616,8 +639,7 @@ async def test_cancelled_decisions_leave_no_half(place):
     """Cancelled anywhere, a decision was taken from all quotas or from none, and every key expires."""
     one, two = day(10_000, "one"), Quota(10_000, HOUR_S, "two")
     await take(place.storage, one, two)
-    await cancel_many(lambda: take(place.storage, one, two), 60)
-    await asyncio.sleep(0.02)  # what was under way arrives
+    await cancel_many(place.storage, lambda: take(place.storage, one, two))
     first, second = await used(place.storage, one, two)
     assert first == second > 1
     assert all(lives_ms > 0 for lives_ms in place.keys().values())
@@ -634,8 +656,7 @@ async def test_cancelled_refusals_take_nothing(place):
         forget("ada")  # so that the server is asked each time
         await place.storage.decide((Demand("ada", (own,), 1), Demand("all", (shared,), 1)))
 
-    await cancel_many(decide, 60)
-    await asyncio.sleep(0.02)
+    await cancel_many(place.storage, decide)
     assert await used(place.storage, own) == [0]
 
 
@@ -643,8 +664,9 @@ async def test_cancelled_refusals_take_nothing(place):
 async def test_cancelled_several_subjects_leave_no_half(place):
     """Cancelled anywhere, a decision was taken from both subjects or from neither."""
     own, other = day(10_000, "own"), day(10_000, "other")
-    await cancel_many(lambda: place.storage.decide((Demand("ada", (own,), 1), Demand("bob", (other,), 1))), 60)
-    await asyncio.sleep(0.02)
+    await cancel_many(
+        place.storage, lambda: place.storage.decide((Demand("ada", (own,), 1), Demand("bob", (other,), 1)))
+    )
     assert await used(place.storage, own) == await used(place.storage, other, subject="bob")
 
 
@@ -657,16 +679,14 @@ async def test_real_windows_end(request, anyio_backend):
     request.getfixturevalue("valkey").flush()
 
     async def wait_and_retry(strategy: Strategy, cost: int) -> None:
-        storage = RedisStorage(url, strategy, timeout_s=10)
         quota, hour = Quota(4, 1), Quota(100, HOUR_S)
         subject = f"cost-{cost}"
-        while not (refused := await take(storage, quota, hour, cost=cost, subject=subject)).wait_ms:
-            pass
-        assert refused.waits_ms is not None
-        await asyncio.sleep(refused.wait_ms / 1000)
-        admitted = await take(storage, quota, hour, cost=cost, subject=subject)
-        assert admitted.wait_ms == 0
-        await storage.aclose()
+        async with aclosing(RedisStorage(url, strategy, timeout_s=10)) as storage:
+            while not (refused := await take(storage, quota, hour, cost=cost, subject=subject)).wait_ms:
+                pass
+            await asyncio.sleep(refused.wait_ms / 1000)
+            admitted = await take(storage, quota, hour, cost=cost, subject=subject)
+            assert admitted.wait_ms == 0
 
     await asyncio.gather(*(wait_and_retry(strategy, cost) for strategy in STRATEGIES for cost in (1, 3, 4)))
 

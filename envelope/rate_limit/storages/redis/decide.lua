@@ -23,11 +23,9 @@ local function read_demand()
   return demand
 end
 
-while arg < #ARGV do
-  local demands, is_admitted = {}, true
-  for i = 1, next_number() do
-    local demand = read_demand()
-    demands[i] = demand
+local function decide(demands)
+  local is_admitted = true
+  for _, demand in ipairs(demands) do
     load(demand.key, demand)
     for _, quota in ipairs(demand) do
       quota.fits = demand.cost == 0 or used(quota) <= quota.amount - demand.cost
@@ -43,9 +41,26 @@ while arg < #ARGV do
       end
     end
     save(demand.key, demand)
+  end
+end
+
+while arg < #ARGV do
+  local demands = {}
+  for i = 1, next_number() do
+    demands[i] = read_demand()
+  end
+  local is_decided, problem = pcall(decide, demands)
+  if not is_decided and not string.find(type(problem) == 'table' and problem.err or problem, 'WRONGTYPE', 1, true) then
+    error(problem)
+  end
+  for _, demand in ipairs(demands) do
     for _, quota in ipairs(demand) do
-      reply[#reply + 1] = string.format('%d %d %d', math.max(0, quota.amount - used(quota)), reset(quota),
-                                        quota.fits and 0 or wait(quota, quota.amount - demand.cost))
+      if is_decided then
+        reply[#reply + 1] = string.format('%d %d %d', math.max(0, quota.amount - used(quota)), reset(quota),
+                                          quota.fits and 0 or wait(quota, quota.amount - demand.cost))
+      else -- somebody else's key: the requests beside this one need not suffer
+        reply[#reply + 1] = '-1 -1 -1'
+      end
     end
   end
 end

@@ -9,11 +9,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from weakref import WeakSet
 
 from envelope.rate_limit.storages.redis.errands import Arguments, Errand, merge
-from envelope.rate_limit.storages.redis.links import Connect, Link, LinkLostError
+from envelope.rate_limit.storages.redis.links import Connect, Link
 from envelope.rate_limit.storages.redis.scripts import Script
 from envelope.rate_limit.verdicts import StorageUnavailableError
+
+#: After so long without a trip the event loop is asked first whether the other side has hung up.
+_IDLE_S = 0.001
+
+#: Passes of the event loop until it has noticed.
+_NOTICED = 2
+
+#: A link that lost a part of its servers is renewed at most so often.
+_RENEWED_S = 1.0
 
 #: Errands of one trip: so many keep the server busy for about a millisecond.
 _MOST = 128
@@ -43,6 +53,9 @@ class Line:
         self._runner: asyncio.Task[None] | None = None
         self._link: Link | None = None
         self._connecting: asyncio.Task[Link] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+        self._hung_up: WeakSet[Link] = WeakSet()
+        self._used_at = self._renewed_at = 0.0
 
     async def run(self, script: Script, keys: Sequence[bytes], arguments: Arguments, size: int) -> list[int]:
         """Run a script.
@@ -68,18 +81,18 @@ class Line:
 
     async def close(self) -> None:
         """Fail those who wait, and close the connection."""
-        link = self._link
+        connecting, self._connecting = self._connecting, None
+        if connecting is not None:
+            connecting.cancel()
+        self._hang_up(self._link)
         self._give_up("the storage was closed")
-        if self._connecting is not None:
-            self._connecting.cancel()
-        if link is not None:
-            await link.close()
+        await asyncio.gather(*self._closing)
 
     async def _run(self) -> None:
         try:
             while self._waiting:
                 # Who is cancelled by now is not charged.
-                errands = [errand for errand in self._waiting[:_MOST] if not errand.answer.done()]
+                errands = _unanswered(self._waiting[:_MOST])
                 del self._waiting[:_MOST]
                 if errands:
                     await self._travel(errands)
@@ -91,48 +104,76 @@ class Line:
         self._travelling = errands
         # The first has waited longest.
         timer = self._loop.call_at(errands[0].deadline, self._expire, errands, _GRACE)
-        link, is_old = self._link, self._link is not None
-        is_done = False
+        link: Link | None = None
+        is_over = False
         try:
-            link = link or await self._connected()
-            try:
-                await link.exchange(merge(errands))
-            except LinkLostError:
-                if not is_old:
-                    raise
-                # The server closed it while nothing was under way, or was restarted.
-                await self._hang_up(link)
-                link = await self._connected()
-                await link.exchange(merge(errand for errand in errands if not errand.answer.done()))
-            is_done = True
+            link = await self._usable_link()
+            # Never twice: what was sent on a link that is lost then may have been counted.
+            if unanswered := _unanswered(errands):
+                await link.exchange(merge(unanswered))
+            is_over = True
         except Exception as error:  # noqa: BLE001 - whatever a client library raises
+            is_over = True
             _fail(errands, f"{type(error).__name__}: {error}", error)
+            self._hang_up(link)
         finally:
             timer.cancel()
+            self._used_at = self._loop.time()
             if self._travelling is errands:
                 self._travelling = None
-            if not is_done and link is not None:
-                await self._hang_up(link)
+            if not is_over and link is not None:  # given up; nobody waits for this task any more
+                await link.close()
+        self._look_after(link)
 
-    async def _connected(self) -> Link:
-        if self._connecting is None:
-            self._connecting = self._loop.create_task(self._open())
-            self._connecting.add_done_callback(self._opened)
-        return await asyncio.shield(self._connecting)
+    async def _usable_link(self) -> Link:
+        if self._link is not None and self._loop.time() > self._used_at + _IDLE_S:
+            for _ in range(_NOTICED):
+                await asyncio.sleep(0)
+        if self._link is not None and self._link.is_lost():
+            self._hang_up(self._link)
+        if self._link is not None:
+            return self._link
+        return await asyncio.shield(self._connecting or self._begin_connecting())
+
+    def _look_after(self, link: Link | None) -> None:
+        """Close a link that was replaced during its trip, or replace one that has lost servers."""
+        if link is not None and self._link is not link:
+            self._hang_up(link)
+        elif link is not None and link.is_worn and self._used_at > self._renewed_at + _RENEWED_S:
+            self._renewed_at = self._used_at
+            self._begin_connecting()
+
+    def _begin_connecting(self) -> asyncio.Task[Link]:
+        self._connecting = self._loop.create_task(self._open())
+        self._connecting.add_done_callback(self._opened)
+        return self._connecting
 
     async def _open(self) -> Link:
         async with asyncio.timeout(max(self._timeout_s, _CONNECTING_S)):
             return await self._connect()
 
     def _opened(self, task: asyncio.Task[Link]) -> None:
+        link = None if task.cancelled() or task.exception() is not None else task.result()
+        if self._connecting is not task:  # closed meanwhile
+            self._hang_up(link)
+            return
         self._connecting = None
-        if not task.cancelled() and task.exception() is None:
-            self._link = task.result()
+        if link is not None:
+            if self._travelling is None:
+                self._hang_up(self._link)
+            # Otherwise the trip that is under way hangs up what it used.
+            self._link = link
 
-    async def _hang_up(self, link: Link) -> None:
+    def _hang_up(self, link: Link | None) -> None:
+        """Close a link, without waiting for it."""
+        if link is None or link in self._hung_up:
+            return
         if self._link is link:
             self._link = None
-        await link.close()
+        self._hung_up.add(link)
+        task = self._loop.create_task(link.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
     def _expire(self, errands: list[Errand], grace: int) -> None:
         if self._travelling is not errands:
@@ -150,6 +191,11 @@ class Line:
         if runner is not None:
             runner.cancel()
         _fail(errands, why)
+
+
+def _unanswered(errands: Sequence[Errand]) -> list[Errand]:
+    """Give those that have no answer yet, and somebody who waits for it."""
+    return [errand for errand in errands if not errand.answer.done()]
 
 
 def _fail(errands: Sequence[Errand], why: str, cause: Exception | None = None) -> None:

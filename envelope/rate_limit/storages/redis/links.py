@@ -6,6 +6,7 @@ not to retry: a script that was sent twice would count twice, and time is short.
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
@@ -13,6 +14,7 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from envelope.errors.tree import ConfigurationError
 from envelope.rate_limit.storages.redis.errands import Command
+from envelope.rate_limit.verdicts import StorageUnavailableError
 
 #: Scheme -> client library, and the scheme that its own URLs have.
 _SCHEMES = {
@@ -23,20 +25,34 @@ _SCHEMES = {
 }
 
 
-class LinkLostError(Exception):
-    """The connection was closed, by the other side or by what is in between."""
+#: Options of the Sentinels themselves begin with this.
+_OWN = "sentinel_"
+
+#: How long a Sentinel or a cluster's server may take to say who is there, before the next is asked; seconds.
+_PATIENCE_S = 0.25
+
+#: The share of the time for an exchange that one server of a cluster may take.
+_SHARE = 0.7
 
 
 class Link(Protocol):
-    """Carries commands; one exchange at a time."""
+    """Carries commands; one exchange at a time.
+
+    Attributes:
+        is_worn: Some of the servers behind it were lost; another link may find those that took their place.
+    """
+
+    is_worn: bool
+
+    def is_lost(self) -> bool:
+        """Tell whether the other side has hung up while nothing was under way."""
 
     async def exchange(self, commands: Sequence[Command]) -> None:
-        """Send commands and finish each.
+        """Send commands, and finish or fail each.
 
         Raises:
-            LinkLostError: The connection was closed.
-            Exception: Anything else that a client library raises. Nothing is known of what is not finished, and
-                the link is of no use any more.
+            Exception: Whatever a client library raises. Nothing is known of what is neither finished nor
+                failed, and the link is of no use any more.
         """
 
     async def close(self) -> None:
@@ -47,8 +63,12 @@ class Link(Protocol):
 Connect = Callable[[], Awaitable[Link]]
 
 
-def plan_connection(url: str) -> Connect:
+def plan_connection(url: str, timeout_s: float) -> Connect:
     """Read a URL; nothing is connected yet.
+
+    Args:
+        url: Where the server, the Sentinels or the cluster are.
+        timeout_s: How long an exchange may take.
 
     Raises:
         ConfigurationError: The client library is not installed, or refuses the URL.
@@ -60,7 +80,7 @@ def plan_connection(url: str) -> Connect:
     where = parts._replace(scheme="unix" if form == "unix" else own_scheme)
     try:
         if form == "cluster":
-            return _plan_cluster(client, where)
+            return _plan_cluster(client, where, timeout_s)
         if form == "sentinel":
             return _plan_sentinel(client, where)
         return _plan_single(client, where)
@@ -102,21 +122,37 @@ def _plan_sentinel(client: Any, where: SplitResult) -> Connect:
     service, _, database = where.path.strip("/").partition("/")
     if not service:
         raise ValueError("name the service: redis+sentinel://host:26379/mymaster")
-    query = parse_qsl(where.query)
-    sentinel_options = {
-        name.removeprefix("sentinel_"): value for name, value in query if name.startswith("sentinel_")
-    }
-    query = [(name, value) for name, value in query if not name.startswith("sentinel_")]
-    options = _parse(client, where._replace(path=f"/{database}", query=urlencode(query)))
-    options = _options(client) | options
-    sentinel = client.Sentinel(
-        _hosts(where, 26379), sentinel_kwargs=_options(client) | sentinel_options, **options
+    query = dict(parse_qsl(where.query))
+    own = {name.removeprefix(_OWN): query.pop(name) for name in list(query) if name.startswith(_OWN)}
+    options = _options(client) | _parse(client, where._replace(path=f"/{database}", query=urlencode(query)))
+    # A Sentinel that hangs is passed over.
+    patience = {"socket_timeout": _PATIENCE_S, "socket_connect_timeout": _PATIENCE_S}
+    own_options = (
+        _options(client) | patience | _parse(client, where._replace(netloc="", path="", query=urlencode(own)))
     )
-    return _connector(client, sentinel.master_for(service).connection_pool)
+
+    def make_sentinel() -> Any:
+        return client.Sentinel(_hosts(where, 26379), sentinel_kwargs=own_options, **options)
+
+    async def connect() -> Link:
+        sentinel = make_sentinel()
+        try:
+            pool = sentinel.master_for(service).connection_pool
+            return await _connector(client, pool)()
+        finally:
+            for each in sentinel.sentinels:
+                await each.aclose()
+
+    make_sentinel().master_for(
+        service
+    ).connection_pool.make_connection()  # connects nothing, refuses wrong options
+    return connect
 
 
-def _plan_cluster(client: Any, where: SplitResult) -> Connect:
-    options = _options(client) | _parse(client, where)
+def _plan_cluster(client: Any, where: SplitResult, timeout_s: float) -> Connect:
+    # A server that hangs fails what is for it before those who share its trip run out of time.
+    patience = {"socket_timeout": timeout_s * _SHARE, "socket_connect_timeout": max(timeout_s, _PATIENCE_S)}
+    options = _options(client) | patience | _parse(client, where)
     cluster = importlib.import_module(f"{client.__name__}.cluster")
     make = getattr(client, "RedisCluster", None) or client.ValkeyCluster
     hosts = _hosts(where, 6379)
@@ -125,7 +161,15 @@ def _plan_cluster(client: Any, where: SplitResult) -> Connect:
         return make(startup_nodes=[cluster.ClusterNode(host, port) for host, port in hosts], **options)
 
     async def connect() -> Link:
-        return _ClusterLink(client, await make_cluster().initialize())
+        client_of_all = make_cluster()
+        is_connected = False
+        try:
+            await client_of_all.initialize()
+            is_connected = True
+        finally:
+            if not is_connected:
+                await client_of_all.aclose()
+        return _ClusterLink(client, client_of_all)
 
     make_cluster()  # connects nothing, and refuses options that are none
     return connect
@@ -161,25 +205,33 @@ def _connector(client: Any, pool: Any) -> Connect:
         finally:
             if not is_connected:
                 await connection.disconnect(nowait=True)
-        return _ConnectionLink(client, connection)
+        return _ConnectionLink(client, connection, pool)
 
     return connect
 
 
 class _ConnectionLink:
-    """One connection, on which commands are written and read by hand: the client's own way costs twice as much."""
+    """One connection, on which commands are written and read by hand: the client's own way costs twice as much.
 
-    def __init__(self, client: Any, connection: Any) -> None:
+    Args:
+        client: The client library.
+        connection: Of that library, connected.
+        pool: The connection's; it asks it who the primary is.
+    """
+
+    is_worn = False  # without its only server it is lost
+
+    def __init__(self, client: Any, connection: Any, pool: Any) -> None:
         self._connection = connection
+        self._pool = pool
         self._errors = _errors_of(client)
 
-    async def exchange(self, commands: Sequence[Command]) -> None:
-        try:
-            await self._exchange(commands)
-        except self._errors.ConnectionError as error:
-            raise LinkLostError(str(error)) from error
+    def is_lost(self) -> bool:
+        # What the client offers publicly would read from the connection.
+        reader: asyncio.StreamReader | None = getattr(self._connection, "_reader", None)
+        return reader is not None and (reader.at_eof() or reader.exception() is not None)
 
-    async def _exchange(self, commands: Sequence[Command]) -> None:
+    async def exchange(self, commands: Sequence[Command]) -> None:
         await self._connection.send_packed_command(b"".join([command.encode() for command in commands]))
         unknown = []
         for command in commands:
@@ -196,42 +248,67 @@ class _ConnectionLink:
 
 
 class _ClusterLink:
-    """A cluster's client: what travels together goes to each server in one pipeline."""
+    """A cluster's client: what travels together goes to each server in one write, and fails with its server only."""
 
     def __init__(self, client: Any, cluster: Any) -> None:
+        self.is_worn = False
         self._cluster = cluster
+        self._make_part = importlib.import_module(f"{client.__name__}.cluster").PipelineCommand
         self._errors = _errors_of(client)
+
+    def is_lost(self) -> bool:
+        return False  # the client connects to each server anew
 
     async def exchange(self, commands: Sequence[Command]) -> None:
         # Keys of different slots cannot share a command.
-        single = [Command(command.script, [errand]) for command in commands for errand in command.errands]
-        try:
-            unknown = await self._send(single, with_text=False)
-            if unknown:
-                await self._send(unknown, with_text=True)
-        except self._errors.ConnectionError as error:
-            raise LinkLostError(str(error)) from error
-
-    async def _send(self, commands: Sequence[Command], *, with_text: bool) -> list[Command]:
-        """Send commands, and give those whose script a server does not know."""
-        pipeline = self._cluster.pipeline()
+        by_server: dict[str, tuple[Any, list[Command]]] = {}
         for command in commands:
-            (errand,) = command.errands
-            name, script = ("EVAL", command.script.text) if with_text else ("EVALSHA", command.script.sha)
-            pipeline.execute_command(name, script, len(errand.keys), *errand.keys, *errand.arguments.values)
-        replies = await pipeline.execute(raise_on_error=False)
+            for errand in command.errands:
+                server = self._cluster.get_node_from_key(errand.keys[0])
+                _, for_server = by_server.setdefault(server.name, (server, []))
+                for_server.append(Command(command.script, [errand]))
+        await asyncio.gather(*(self._ask(server, mine) for server, mine in by_server.values()))
+
+    async def _ask(self, server: Any, commands: Sequence[Command], *, with_text: bool = False) -> None:
+        parts = [self._make_part(index, *_call(command, with_text)) for index, command in enumerate(commands)]
+        try:
+            await server.execute_pipeline(parts)
+        except Exception as error:  # noqa: BLE001 - whatever a client library raises
+            self._fail(commands, error)
+            return
         unknown = []
-        for command, reply in zip(commands, replies, strict=True):
-            if isinstance(reply, self._errors.NoScriptError):
+        for command, part in zip(commands, parts, strict=True):
+            if isinstance(part.result, self._errors.NoScriptError):
                 unknown.append(command)
-            elif isinstance(reply, Exception):
-                raise reply
+            elif isinstance(part.result, self._errors.AskError | self._errors.TryAgainError):  # or MovedError
+                await self._ask_elsewhere(command)
+            elif isinstance(part.result, Exception):
+                self._fail([command], part.result)
             else:
-                command.finish(reply)
-        return unknown
+                command.finish(part.result)
+        if unknown:  # the server was restarted, or flushed its scripts
+            await self._ask(server, unknown, with_text=True)
+
+    async def _ask_elsewhere(self, command: Command) -> None:
+        """Send a command where its slot has moved to; the client finds out, and remembers."""
+        try:
+            command.finish(await self._cluster.execute_command(*_call(command, True)))
+        except Exception as error:  # noqa: BLE001 - whatever a client library raises
+            self._fail([command], error)
+
+    def _fail(self, commands: Sequence[Command], error: Exception) -> None:
+        self.is_worn = True
+        for command in commands:
+            command.fail(StorageUnavailableError(f"{type(error).__name__}: {error}"))
 
     async def close(self) -> None:
         await self._cluster.aclose()
+
+
+def _call(command: Command, with_text: bool) -> list[Any]:
+    (errand,) = command.errands
+    script = ("EVAL", command.script.text) if with_text else ("EVALSHA", command.script.sha)
+    return [*script, len(errand.keys), *errand.keys, *errand.arguments.values]
 
 
 def _errors_of(client: Any) -> Any:

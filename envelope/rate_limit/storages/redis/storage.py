@@ -11,7 +11,6 @@ import hashlib
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from weakref import WeakKeyDictionary
 
 from envelope.errors.tree import ConfigurationError
 from envelope.rate_limit.clock import monotonic_ms
@@ -20,7 +19,7 @@ from envelope.rate_limit.storages.redis.errands import Arguments
 from envelope.rate_limit.storages.redis.line import Line
 from envelope.rate_limit.storages.redis.links import is_cluster, plan_connection
 from envelope.rate_limit.storages.redis.scripts import load_scripts
-from envelope.rate_limit.verdicts import Change, Demand, Verdict, refund
+from envelope.rate_limit.verdicts import Change, Demand, StorageUnavailableError, Verdict, refund
 
 #: Version of what lies under a key; another layout gets another number.
 _VERSION = 1
@@ -67,13 +66,13 @@ class RedisStorage:
         if not _NAMESPACE.fullmatch(namespace):
             raise ConfigurationError(f"namespace is {namespace!r}; use letters, digits and . : / - _")
         secret = key_secret.encode() if isinstance(key_secret, str) else key_secret or b""
-        self._connect = plan_connection(url)
+        self._connect = plan_connection(url, timeout_s)
         self._is_cluster = is_cluster(url)
         self._timeout_s = timeout_s
         self._clock = clock
         self._strategy: Strategy = strategy
         self._scripts = load_scripts(strategy)
-        self._lines: WeakKeyDictionary[asyncio.AbstractEventLoop, Line] = WeakKeyDictionary()
+        self._lines: dict[asyncio.AbstractEventLoop, Line] = {}
         self._refusals = _Refusals()
         prefix = f"envelope:rate-limit:{_VERSION}:{namespace}:{strategy}"
         # A digest of any length of secret fits blake2b, which takes 64 bytes.
@@ -106,22 +105,18 @@ class RedisStorage:
 
     async def settle(self, changes: Sequence[Change], taken_at: int | dict[str, int]) -> None:
         """Correct what was taken at that time; by subject, where each has its own server and clock."""
-        for change in changes:
-            self._refusals.forget(change.subject)
         if isinstance(taken_at, int) and not self._is_cluster:
             await self._settle(changes, taken_at)
-            return
-        await asyncio.gather(
-            *(
-                self._settle([change], taken_at if isinstance(taken_at, int) else taken_at[change.subject])
-                for change in changes
-            )
-        )
+        else:
+            times = {change.subject: taken_at for change in changes} if isinstance(taken_at, int) else taken_at
+            await asyncio.gather(*(self._settle([change], times[change.subject]) for change in changes))
+        for change in changes:
+            self._refusals.forget(change.subject)
 
     async def reset(self, subject: str) -> None:
         """Forget everything that was counted for a subject."""
-        self._refusals.forget(subject)
         await self._line().run(self._scripts.reset, [self._key_of(subject)], Arguments.of(), 0)
+        self._refusals.forget(subject)
 
     async def aclose(self) -> None:
         """Close the connection of the running event loop."""
@@ -133,6 +128,9 @@ class RedisStorage:
         loop = asyncio.get_running_loop()
         line = self._lines.get(loop)
         if line is None:
+            # A loop that ended without aclose() left its connection, which knows the loop: no weak key would go.
+            for ended in [each for each in self._lines if each.is_closed()]:
+                del self._lines[ended]
             line = self._lines[loop] = Line(self._connect, self._timeout_s)
         return line
 
@@ -140,6 +138,8 @@ class RedisStorage:
         arguments, size = _describe(tuple((demand.quotas, demand.cost) for demand in demands))
         keys = [self._key_of(demand.subject) for demand in demands]
         taken_at, *figures = await self._line().run(self._scripts.decide, keys, arguments, size)
+        if -1 in figures:
+            raise StorageUnavailableError("what lies under a key is not ours")
         waits = figures[2::3]
         if not any(waits):
             return Verdict(self, demands, figures[::3], figures[1::3], None, 0, taken_at)
@@ -191,7 +191,7 @@ class _Refusals:
     """Refusals that need no round trip: nothing but time, a reset or a refund changes them."""
 
     def __init__(self) -> None:
-        # By the first subject, so that a reset finds them.
+        # By subject, so that a reset finds them.
         self._young: dict[str, dict[Sequence[Demand], tuple[int, Verdict]]] = {}
         self._old = self._young
         self._turn_at = 0
@@ -200,8 +200,8 @@ class _Refusals:
         """Keep a refusal for a second at the most."""
         if now >= self._turn_at:
             self._young, self._old, self._turn_at = {}, self._young, now + _REPEATED_MS
-        if len(self._young) < _MOST_REFUSED:
-            refusals = self._young.setdefault(demands[0].subject, {})
+        for demand in demands if len(self._young) < _MOST_REFUSED else ():
+            refusals = self._young.setdefault(demand.subject, {})
             if len(refusals) < _MOST_REFUSALS:
                 refusals[demands] = now, verdict
 
@@ -218,15 +218,17 @@ class _Refusals:
 
     def forget(self, subject: str) -> None:
         """Ask again about a subject."""
-        self._young.pop(subject, None)
-        self._old.pop(subject, None)
+        for generation in (self._young, self._old):
+            for demands in generation.pop(subject, ()):
+                for demand in demands:
+                    generation.get(demand.subject, {}).pop(demands, None)
 
 
 def _shorten(verdict: Verdict, passed: int) -> Verdict:
     return Verdict(
         verdict.storage,
         verdict.demands,
-        verdict.remaining,
+        list(verdict.remaining),
         [max(0, reset_ms - passed) for reset_ms in verdict.resets_ms],
         [max(wait_ms - passed, 1 if wait_ms else 0) for wait_ms in verdict.waits_ms or ()],
         verdict.wait_ms - passed,
