@@ -179,7 +179,16 @@ async def _settle(verdicts: Sequence[Verdict], cost_of: Callable[[Demand], int])
 
 
 class StorageUnavailableError(Exception):
-    """The storage did not decide: no answer in time, no connection, or a reply that is an error."""
+    """The storage did not decide: no answer in time, no connection, or a reply that is an error.
+
+    Args:
+        why: In words without credentials.
+        incident: The same for all who were hit by the same; None: this one only.
+    """
+
+    def __init__(self, why: str, incident: object = None) -> None:
+        super().__init__(why)
+        self.incident = incident
 
 
 @runtime_checkable

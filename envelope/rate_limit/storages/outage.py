@@ -20,7 +20,7 @@ logger = logging.getLogger("envelope.rate_limit")
 #: ``local`` counts in this process, ``allow`` admits, ``deny`` answers 503.
 OnOutage = Literal["local", "allow", "deny"]
 
-#: Decisions in a row without an answer after which the storage is not asked any more ...
+#: Round trips in a row without an answer after which the storage is not asked any more ...
 _FAILURES = 5
 
 #: ... for so long; then one request asks again.
@@ -67,6 +67,7 @@ class OutageGuard:
         self._timeout_s = timeout_s
         self._clock = clock
         self._failures = 0
+        self._incident: object = None
         self._is_open = self._is_probing = False
         self._ask_at = 0
 
@@ -142,6 +143,9 @@ class OutageGuard:
             logger.warning("the rate limit storage %s answers again", self._name)
 
     def _note_failure(self, error: StorageUnavailableError) -> None:
+        if error.incident is not None and error.incident is self._incident:
+            return  # many requests share a round trip, and its failure
+        self._incident = error.incident
         self._failures += 1
         if self._is_open:
             self._ask_at = self._clock() + _PAUSE_MS

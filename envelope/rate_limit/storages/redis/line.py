@@ -199,7 +199,8 @@ def _unanswered(errands: Sequence[Errand]) -> list[Errand]:
 
 
 def _fail(errands: Sequence[Errand], why: str, cause: Exception | None = None) -> None:
+    incident = object()
     for errand in errands:
-        error = StorageUnavailableError(why)
+        error = StorageUnavailableError(why, incident)
         error.__cause__ = cause
         errand.fail(error)

@@ -248,7 +248,7 @@ class _ConnectionLink:
 
 
 class _ClusterLink:
-    """A cluster's client: what travels together goes to each server in one write, and fails with its server only."""
+    """A cluster's client: what travels together goes to each server in one write, and fails with it only."""
 
     def __init__(self, client: Any, cluster: Any) -> None:
         self.is_worn = False
@@ -299,7 +299,7 @@ class _ClusterLink:
     def _fail(self, commands: Sequence[Command], error: Exception) -> None:
         self.is_worn = True
         for command in commands:
-            command.fail(StorageUnavailableError(f"{type(error).__name__}: {error}"))
+            command.fail(StorageUnavailableError(f"{type(error).__name__}: {error}", incident=error))
 
     async def close(self) -> None:
         await self._cluster.aclose()
