@@ -58,43 +58,45 @@ class RateLimitMiddleware:
             finally:
                 await self._limiter.aclose()  # after the application's own shutdown
             return
+        limiter, plan = self._limiter, self._plan
+        verdicts: list[Verdict] = []
         try:
-            verdicts = await self._decide(scope)
+            if self._table is not None:
+                plan = self._table.find(scope) or plan
+            address = plan.address
+            if address is not None and (subject := address.of_scope(scope)) is not None:
+                # Past the constructor of NamedTuple, which is slow.
+                demands: tuple[Demand, ...] = (
+                    tuple.__new__(Demand, (subject, plan.quotas, plan.cost, plan.is_work)),
+                )
+            else:
+                demands = await plan.demands(_connection(scope))
+            if demands:
+                verdicts.append(await limiter.storage.decide(demands))
         except ApiError as failure:
             if scope["type"] == "http":
                 raise  # the FailureNet answers it
             await self._deny(failure, scope, receive, send)
             return
-        if verdicts and verdicts[0].wait_ms:
-            if scope["type"] == "http":
-                for message in self._refusal.messages(scope, self._limiter.describe_refusal(verdicts)):
-                    await send(message)
-            else:
-                await self._deny(self._limiter.refusal(verdicts), scope, receive, send)
-            return
-        tally = ToldTally(verdicts, self._limiter.describe, scope.get(EXCHANGE), send)
-        scope[self._limiter.scope_key] = tally
+        if verdicts:
+            if plan.has_shadow:
+                limiter.report(verdicts[0])
+            if verdicts[0].wait_ms:
+                await self._refuse(verdicts, scope, receive, send)
+                return
+        tally = ToldTally(verdicts, limiter.describe, scope.get(EXCHANGE), send)
+        scope[limiter.scope_key] = tally
         try:
             await self.app(scope, receive, tally.send)
         finally:
             tally.outer = None
 
-    async def _decide(self, scope: Scope) -> list[Verdict]:
-        plan = self._plan
-        if self._table is not None:
-            plan = self._table.find(scope) or plan
-        address = plan.address
-        if address is not None and (subject := address.of_scope(scope)) is not None:
-            # Past the constructor of NamedTuple, which is slow.
-            demands: tuple[Demand, ...] = (tuple.__new__(Demand, (subject, plan.quotas, plan.cost, plan.is_work)),)
-        else:
-            demands = await plan.demands(_connection(scope))
-            if not demands:
-                return []
-        verdict = await self._limiter.storage.decide(demands)
-        if plan.has_shadow:
-            self._limiter.report(verdict)
-        return [verdict]
+    async def _refuse(self, verdicts: list[Verdict], scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._deny(self._limiter.refusal(verdicts), scope, receive, send)
+            return
+        for message in self._refusal.messages(scope, self._limiter.describe_refusal(verdicts)):
+            await send(message)
 
     async def _deny(self, failure: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
         response = await deny(WebSocket(scope, receive, send), failure, render_failure(self._writer, failure))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import functools
+import re
 
 from envelope.errors.tree import ConfigurationError
 from envelope.rate_limit.quotas import Quota
+
+_NO_WINDOW = re.compile(r"(?:/|per)\s*0+\s*[a-z]", re.IGNORECASE)
 
 #: Largest amount x window in milliseconds: the scripts reckon in doubles, which are exact up to here.
 _LARGEST = 2**53
@@ -32,6 +35,8 @@ def _parse(notation: str, scope: str, *, is_shadow: bool) -> tuple[Quota, ...]:
         raise ConfigurationError(
             f"{notation!r} is no limit; write it as '20/second', '100 per 5 minutes' or '1/second; 30/minute'"
         ) from error
+    if _NO_WINDOW.search(notation):  # which limits reads as 1
+        raise ConfigurationError(f"{notation!r} admits nothing; amount and window are at least 1")
     for item in items:
         if item.amount < 1 or item.get_expiry() < 1:
             raise ConfigurationError(f"{notation!r} admits nothing; amount and window are at least 1")

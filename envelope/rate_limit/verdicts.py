@@ -173,9 +173,15 @@ async def _settle(verdicts: Sequence[Verdict], cost_of: Callable[[Demand], int])
     for verdict in verdicts:
         for _, made in changes:
             verdict.adjust(made)
+    error: StorageUnavailableError | None = None
     for verdict, made in changes:
-        if made:
-            await verdict.storage.settle(made, verdict.taken_at)
+        try:
+            if made:
+                await verdict.storage.settle(made, verdict.taken_at)
+        except StorageUnavailableError as unavailable:
+            error = unavailable  # the others may be luckier
+    if error is not None:
+        raise error
 
 
 class StorageUnavailableError(Exception):

@@ -3,7 +3,7 @@
 The counters of one window length lie in shards, each with its own phase, so that whatever happens to many
 counters at once happens to one shard, which holds a few thousand. A shard has two generations of counters.
 At the end of a window the old one is dropped whole, which costs nothing per counter, and the young one
-becomes old. Nothing sweeps on the path of a request but the turn of at most three shards.
+becomes old. Nothing sweeps on the path of a request but the turn of a few shards.
 
 A generation is full when it holds its share of ``max_keys``. A counter that is not at its limit makes room
 then, the least used of a few of the oldest; one that is at its limit never does. If nothing makes room, the
@@ -16,7 +16,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from envelope.rate_limit.clock import monotonic_ms
 from envelope.rate_limit.quotas import Quota, Strategy, check_log
@@ -32,7 +32,11 @@ _SHARD = 4096
 #: How many of the oldest counters are looked at when one has to make room.
 _LOOKED_AT = 8
 
-_OVERFLOW = "\0overflow"
+#: Begins the name of the counter that newcomers share; other names begin with a digit.
+_OVERFLOW = "\0"
+
+#: Shards that a request turns at the most, beside its own.
+_TURNED_AT_ONCE = 8
 
 #: Bits of a fixed window's count; its start stands above them.
 _COUNT_BITS = 56
@@ -79,7 +83,7 @@ class MemoryStorage:
                     if windows is None:
                         windows = self._open(quota.window_ms, now)
                     field = quota.field
-                    state = windows.weigh(field + subject, field, now)
+                    state = windows.weigh(field + subject, field if cost else "", now)
                     room = quota.amount - state[0] - cost
                     if room < 0:
                         if cost:
@@ -126,8 +130,13 @@ class MemoryStorage:
             now = self._clock()
             for subject, quota, difference in changes:
                 windows = self._windows.get(quota.window_ms)
-                if windows is not None:
-                    windows.change(quota.field + subject, quota.field, difference, taken_at, now)
+                if windows is None:
+                    windows = self._open(quota.window_ms, now)
+                name = quota.field + subject
+                if difference > 0:
+                    windows.add(name, quota.field, difference, taken_at, now)
+                else:
+                    windows.give_back(name, -difference, taken_at, now)
 
     async def reset(self, subject: str) -> None:
         """Forget everything that was counted for a subject."""
@@ -150,7 +159,7 @@ class MemoryStorage:
         return windows
 
     def _turn(self, now: int) -> None:
-        self._turn_at = min((windows.turn_next(now) for windows in self._windows.values()), default=now + 1)
+        self._turn_at = min((windows.turn_due(now) for windows in self._windows.values()), default=now + 1)
 
 
 class _Windows(Generic[Count]):
@@ -166,6 +175,8 @@ class _Windows(Generic[Count]):
         self.old: list[dict[str, Count]] = [{} for _ in range(shards)]
         self.ends = [now + window * (index + 1) // shards for index in range(shards)]
         self._most = -(-max_keys // shards)
+        self._tick = max(1, window // (2 * shards))
+        self._tick_at = now
         self._next = 0
         self._fields: set[str] = set()
 
@@ -174,21 +185,25 @@ class _Windows(Generic[Count]):
 
         Args:
             name: Of the counter.
-            field: What its name begins with, if it is to be counted; empty only looks.
+            field: What its name begins with, if something may be taken; empty only looks.
             now: Milliseconds.
         """
         raise NotImplementedError
 
     def take(self, state: State, cost: int) -> int:
-        """Count, and give the milliseconds until there is more left."""
+        """Count, and give the milliseconds until there begins to be more left."""
         raise NotImplementedError
 
     def wait_ms(self, state: State, fitting: int) -> int:
         """Give the milliseconds until use is at most ``fitting``."""
         raise NotImplementedError
 
-    def change(self, name: str, field: str, difference: int, taken_at: int, now: int) -> None:
-        """Add to what was taken, or give back of it, never below nothing."""
+    def add(self, name: str, field: str, cost: int, taken_at: int, now: int) -> None:
+        """Count more for what was taken at that time."""
+        raise NotImplementedError
+
+    def give_back(self, name: str, cost: int, taken_at: int, now: int) -> None:
+        """Count less for what was taken at that time, if it still counts; never below nothing."""
         raise NotImplementedError
 
     def turn(self, shard: int, now: int) -> None:
@@ -198,35 +213,43 @@ class _Windows(Generic[Count]):
         self.young[shard] = {}
         self.ends[shard] += (late // self.window + 1) * self.window
 
-    def turn_next(self, now: int) -> int:
-        """Turn up to two shards whose time has come, also if nobody asks for them, and give the next time."""
-        for _ in range(2):
-            if self.ends[self._next] > now:
-                break
-            self.turn(self._next, now)
+    def turn_due(self, now: int) -> int:
+        """Turn shards whose time has come although nobody asked for them, a few at once, and give the next time.
+
+        Each shard is looked at twice in a window, as long as there are requests.
+        """
+        looks = min((now - self._tick_at) // self._tick + 1, _TURNED_AT_ONCE)
+        for _ in range(looks):
+            if self.ends[self._next] <= now:
+                self.turn(self._next, now)
             self._next = (self._next + 1) & self.mask
-        return max(self.ends[self._next], now + 1)
+        # After a silence all of them are late, once.
+        self._tick_at = max(self._tick_at + looks * self._tick, now - self.mask * self._tick)
+        return self._tick_at
 
     def place(self, name: str, field: str, shard: int, now: int) -> str:
         """Find the place of a counter that the young generation does not hold yet."""
         self._fields.add(field)
-        if len(self.young[shard]) < self._most or self._make_room(shard, now):
+        if len(self.young[shard]) < self._most or self._find_idle(shard, now) is not None:
             return name
-        return field + _OVERFLOW
+        return _OVERFLOW + field
 
-    def _make_room(self, shard: int, now: int) -> bool:
+    def make_room(self, shard: int, now: int) -> None:
+        """Let the counter go that is in the way of a new one, if the young generation is full."""
+        if len(self.young[shard]) >= self._most and (idle := self._find_idle(shard, now)) is not None:
+            del self.young[shard][idle]
+
+    def _find_idle(self, shard: int, now: int) -> str | None:
+        """Find the least used of a few of the oldest counters; none that is at its limit."""
         young = self.young[shard]
-        victim, least = None, 1.0
+        found, least = None, 1.0
         for name in list(islice(young, _LOOKED_AT)):
-            share = 1.0 if name.endswith(_OVERFLOW) else self.weigh(name, "", now)[0] / _amount_of(name)
+            share = 1.0 if name.startswith(_OVERFLOW) else self.weigh(name, "", now)[0] / _amount_of(name)
             if share >= 1:
                 young[name] = young.pop(name)  # to the end: the next search looks at others
             elif share < least:
-                victim, least = name, share
-        if victim is None:
-            return False
-        del young[victim]
-        return True
+                found, least = name, share
+        return found
 
     def forget(self, subject: str) -> None:
         """Drop the counters of a subject."""
@@ -258,26 +281,35 @@ class _SlidingWindows(_Windows[int]):
             if place is not name:
                 name, current, previous = place, young.get(place, 0), previous + old.get(place, 0)
         used = current + previous * left // self.window if previous else current
-        return used, young, name, current, previous, left
+        return used, shard, name, current, previous, left
 
     def take(self, state: State, cost: int) -> int:
-        _, young, name, current, previous, left = state
+        _, shard, name, current, previous, left = state
         if cost:
-            young[name] = current = current + cost
+            if not current:
+                self.make_room(shard, self.ends[shard] - left)
+            self.young[shard][name] = current = current + cost
         return sliding_reset_ms(previous, current, left, self.window) if previous else left if current else 0
 
     def wait_ms(self, state: State, fitting: int) -> int:
         _, _, _, current, previous, left = state
         return sliding_wait_ms(previous, current, left, self.window, fitting)
 
-    def change(self, name: str, field: str, difference: int, taken_at: int, now: int) -> None:
-        _, young, name, _, _, left = self.weigh(name, field, now)
-        counts = young
-        if difference < 0 and taken_at < now + left - self.window:
-            counts = self.old[hash(name) & self.mask]
-            if taken_at < now + left - 2 * self.window:
-                return
-        counts[name] = max(0, counts.get(name, 0) + difference)
+    def add(self, name: str, field: str, cost: int, taken_at: int, now: int) -> None:  # noqa: ARG002 - taken now
+        self.take(self.weigh(name, field, now), cost)
+
+    def give_back(self, name: str, cost: int, taken_at: int, now: int) -> None:
+        _, shard, _, _, _, left = self.weigh(name, "", now)
+        begun = now + left - self.window
+        if taken_at >= begun:
+            _subtract(self.young[shard], name, cost)
+        elif taken_at >= begun - self.window:
+            _subtract(self.old[shard], name, cost)
+
+
+def _subtract(counts: dict[str, int], name: str, cost: int) -> None:
+    if name in counts:
+        counts[name] = max(0, counts[name] - cost)
 
 
 class _FixedWindows(_Windows[int]):
@@ -287,29 +319,35 @@ class _FixedWindows(_Windows[int]):
         shard = hash(name) & self.mask
         if self.ends[shard] <= now:
             self.turn(shard, now)
-        for counts in (self.young[shard], self.old[shard]):
-            packed = counts.get(name)
-            if packed is not None and (left := (packed >> _COUNT_BITS) + self.window - now) > 0:
-                return packed & _COUNT_MASK, counts, name, packed, left
-        if field:
-            place = self.place(name, field, shard, now)
-            if place is not name:
-                return self.weigh(place, "", now)
-        return 0, self.young[shard], name, now << _COUNT_BITS, self.window
+        while True:
+            for counts in (self.young[shard], self.old[shard]):
+                packed = counts.get(name)
+                if packed is not None and (left := (packed >> _COUNT_BITS) + self.window - now) > 0:
+                    return packed & _COUNT_MASK, shard, counts, name, packed, left
+            place = self.place(name, field, shard, now) if field else name
+            if place is name:
+                return 0, shard, None, name, now << _COUNT_BITS, self.window
+            name, field = place, ""  # the shared counter, which may count already
 
     def take(self, state: State, cost: int) -> int:
-        used, counts, name, packed, left = state
+        used, shard, counts, name, packed, left = state
         if cost:
-            counts[name] = packed + cost
+            if counts is None:  # a new window
+                counts = self.young[shard]
+                self.make_room(shard, packed >> _COUNT_BITS)
+            counts[name] = packed + min(cost, _COUNT_MASK - used)
         return left if used or cost else 0
 
     def wait_ms(self, state: State, fitting: int) -> int:  # noqa: ARG002 - the whole count leaves at once
-        return state[4]  # type: ignore[no-any-return]
+        return state[-1]  # type: ignore[no-any-return]
 
-    def change(self, name: str, field: str, difference: int, taken_at: int, now: int) -> None:
-        used, counts, name, packed, _ = self.weigh(name, field, now)
-        if difference > 0 or taken_at >= packed >> _COUNT_BITS:
-            counts[name] = packed + max(difference, -used)
+    def add(self, name: str, field: str, cost: int, taken_at: int, now: int) -> None:  # noqa: ARG002 - taken now
+        self.take(self.weigh(name, field, now), cost)
+
+    def give_back(self, name: str, cost: int, taken_at: int, now: int) -> None:
+        used, _, counts, _, packed, _ = self.weigh(name, "", now)
+        if counts is not None and taken_at >= packed >> _COUNT_BITS:
+            counts[name] = packed - min(cost, used)
 
 
 class _Log:
@@ -321,8 +359,12 @@ class _Log:
         self.entries: deque[tuple[int, int]] = deque()
         self.total = 0
 
-    def add(self, now: int, cost: int) -> None:
-        self.entries.append((now, cost))
+    def add(self, at: int, cost: int) -> None:
+        later = []
+        while self.entries and self.entries[-1][0] > at:
+            later.append(self.entries.pop())
+        self.entries.append((at, cost))
+        self.entries.extend(reversed(later))
         self.total += cost
 
     def expire(self, before: int) -> int:
@@ -331,14 +373,14 @@ class _Log:
         return self.total
 
     def give_back(self, taken_at: int, cost: int) -> None:
-        later = []
+        kept = []
         while cost and self.entries and self.entries[-1][0] >= taken_at:
             at, taken = self.entries.pop()
             back = min(cost, taken) if at == taken_at else 0
             cost -= back
             self.total -= back
-            later.append((at, taken - back))
-        self.entries.extend(entry for entry in reversed(later) if entry[1])
+            kept.append((at, taken - back))
+        self.entries.extend(entry for entry in reversed(kept) if entry[1])
 
 
 class _MovingWindows(_Windows[_Log]):
@@ -348,28 +390,29 @@ class _MovingWindows(_Windows[_Log]):
         shard = hash(name) & self.mask
         if self.ends[shard] <= now:
             self.turn(shard, now)
+        young, old = self.young[shard], self.old[shard]
+        log, own = young.get(name) or old.get(name), None
+        if name not in young and field and (place := self.place(name, field, shard, now)) is not name:
+            name, log, own = place, young.get(place) or old.get(place), log
         # What was taken a whole window ago, to the millisecond, still counts (limits' own rule).
-        before = now - self.window
-        used, own = 0, None
-        log = self.young[shard].get(name)
-        if log is None:
-            own = self.old[shard].get(name)
-            used = own.expire(before) if own is not None else 0
-            if field and (place := self.place(name, field, shard, now)) is not name:
-                name, log = place, self.young[shard].get(place)
-        used += log.expire(before) if log is not None else 0
+        used = sum(each.expire(now - self.window) for each in (log, own) if each is not None)
         return used, shard, name, log, own, now
 
     def take(self, state: State, cost: int) -> int:
         _, shard, name, log, own, now = state
         if cost:
-            if log is None:
-                log = self.young[shard][name] = self.old[shard].pop(name, _Log())
+            log = self._log(shard, name, log, now)
             log.add(now, cost)
-        oldest = min(
-            (each.entries[0][0] for each in (log, own) if each is not None and each.entries), default=None
-        )
-        return 0 if oldest is None else oldest + self.window + 1 - now
+        oldest = [each.entries[0][0] for each in (log, own) if each is not None and each.entries]
+        return min(oldest) + self.window + 1 - now if oldest else 0
+
+    def _log(self, shard: int, name: str, log: _Log | None, now: int) -> _Log:
+        """Give the log to write to, in the young generation."""
+        if name not in self.young[shard]:
+            self.make_room(shard, now)
+            self.old[shard].pop(name, None)
+            log = self.young[shard][name] = log if log is not None else _Log()
+        return cast(_Log, log)
 
     def wait_ms(self, state: State, fitting: int) -> int:
         _, _, _, log, own, now = state
@@ -382,12 +425,15 @@ class _MovingWindows(_Windows[_Log]):
                 break
         return at + self.window + 1 - now  # type: ignore[no-any-return]
 
-    def change(self, name: str, field: str, difference: int, taken_at: int, now: int) -> None:
-        state = self.weigh(name, field, now)
-        if difference > 0:
-            self.take(state, difference)
-        elif (log := state[3] or state[4]) is not None:
-            log.give_back(taken_at, -difference)
+    def add(self, name: str, field: str, cost: int, taken_at: int, now: int) -> None:
+        _, shard, name, log, _, _ = self.weigh(name, field, now)
+        at = taken_at if taken_at >= now - self.window else now
+        self._log(shard, name, log, now).add(at, cost)
+
+    def give_back(self, name: str, cost: int, taken_at: int, now: int) -> None:
+        log = self.weigh(name, "", now)[3]
+        if log is not None:
+            log.give_back(taken_at, cost)
 
 
 _STRATEGIES: dict[str, type[_Windows[Any]]] = {

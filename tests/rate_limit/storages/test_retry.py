@@ -97,6 +97,8 @@ def test_reset_is_exact(make, strategy, pairs, history, share):
         for pair in pairs:
             quotas = quotas_of(pair)
             await go_through(storage, clock, quotas, history)
+            if isinstance(storage, RedisStorage):
+                storage._refusals.forget("ada")  # a refusal that is repeated may be a second old
             verdict = await take(storage, quotas, max(1, quotas[0].amount * share // 100))
             (reset_ms,) = verdict.resets_ms
             # A settled cost may be above the amount: then there is more, but still none left to see.
@@ -244,6 +246,29 @@ def test_refusal_that_is_remembered_is_shortened(strategy, monkeypatch):
         assert asked == [clock.now]
 
     began = clock.now
+    with shared(clock):
+        asyncio.run(run())
+
+
+@strategies
+def test_refusal_is_not_repeated_when_more_was_taken(strategy):
+    """What was refused is asked again after a smaller cost was admitted: less remains, and the wait may be longer."""
+    clock = Clock()
+    quotas = quotas_of((10, 60))
+
+    async def run() -> None:
+        storage = lua_under(clock, strategy)
+        await take(storage, quotas, 4)
+        clock.now += 10
+        refused = await take(storage, quotas, 8)
+        assert (refused.remaining, refused.wait_ms > 0) == ([6], True)
+        clock.now += 10
+        await take(storage, quotas, 5)
+        again = await take(storage, quotas, 8)
+        assert again.remaining == [1]
+        clock.now += again.wait_ms
+        assert (await take(storage, quotas, 8)).wait_ms == 0
+
     with shared(clock):
         asyncio.run(run())
 

@@ -22,7 +22,7 @@ class Arguments(NamedTuple):
     @classmethod
     def of(cls, *values: str | int) -> Arguments:
         """Encode arguments."""
-        as_bytes = tuple(str(value).encode() for value in values)
+        as_bytes = tuple(str(value).encode(errors="surrogatepass") for value in values)
         return cls(as_bytes, b"".join(map(_encode, as_bytes)))
 
 

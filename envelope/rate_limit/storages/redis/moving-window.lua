@@ -35,6 +35,10 @@ local function load(key, quotas)
       quota.is_changed = true
       redis.call('ZREMRANGEBYSCORE', quota.log, '-inf', before)
     end
+    -- The log is gone when all of it is over; the hash lives as long as the longest window.
+    if quota.total > 0 and redis.call('EXISTS', quota.log) == 0 then
+      quota.total, quota.is_changed = 0, true
+    end
   end
 end
 
@@ -64,18 +68,19 @@ local function wait(quota, fitting)
   end
 end
 
-local function add(quota, cost)
+local function add(quota, cost, at)
   quota.number = quota.number + 1
   quota.total = quota.total + cost
   quota.is_changed = true
   -- Of the same length, so that entries of one millisecond stay in order.
-  redis.call('ZADD', quota.log, now, string.format('%016d %d', quota.number, cost))
+  redis.call('ZADD', quota.log, at or now, string.format('%016d %d', quota.number, cost))
   redis.call('PEXPIRE', quota.log, quota.window + 1)
 end
 
 local function change(quota, difference, taken_at)
   if difference > 0 then
-    return add(quota, difference)
+    -- Where it was taken, so that it leaves, and can be given back, with what it belongs to.
+    return add(quota, difference, taken_at >= now - quota.window and taken_at or now)
   end
   for _, entry in ipairs(redis.call('ZRANGEBYSCORE', quota.log, taken_at, taken_at)) do
     local cost = cost_of(entry)

@@ -96,11 +96,17 @@ class RedisStorage:
         if known is not None:
             return known
         if self._is_cluster and len(demands) > 1:
-            verdict = await self._decide_apart(demands)
+            # To its end, also if the client goes away: who has taken something gives it back.
+            deciding = asyncio.ensure_future(self._decide_apart(demands))
+            deciding.add_done_callback(_look_at)
+            verdict = await asyncio.shield(deciding)
         else:
             verdict = await self._decide_together(demands)
         if verdict.wait_ms:
             self._refusals.remember(demands, verdict, self._clock())
+        else:  # what else they ask for may have to wait longer now
+            for demand in demands:
+                self._refusals.forget(demand.subject)
         return verdict
 
     async def settle(self, changes: Sequence[Change], taken_at: int | dict[str, int]) -> None:
@@ -149,21 +155,23 @@ class RedisStorage:
 
     async def _decide_apart(self, demands: Sequence[Demand]) -> Verdict:
         """Decide subjects in several slots: each one exactly, all together as nearly as a cluster can."""
+        by_subject: dict[str, list[Demand]] = {}
+        for demand in demands:
+            by_subject.setdefault(demand.subject, []).append(demand)
         verdicts = await asyncio.gather(
-            *(self._decide_together((demand,)) for demand in demands), return_exceptions=True
+            *(self._decide_together(mine) for mine in by_subject.values()), return_exceptions=True
         )
         decided = [verdict for verdict in verdicts if isinstance(verdict, Verdict)]
         wait_ms = max((verdict.wait_ms for verdict in decided), default=0)
-        if wait_ms or len(decided) < len(demands):
+        if wait_ms or len(decided) < len(verdicts):
             await refund(decided)
         for error in verdicts:
             if isinstance(error, BaseException):
                 raise error
         verdict = Verdict.of_all(decided)
-        verdict.demands = demands
         verdict.wait_ms = wait_ms
         verdict.waits_ms = verdict.waits_ms if any(verdict.waits_ms or ()) else None
-        verdict.taken_at = {demand.subject: each.taken_at for demand, each in zip(demands, decided, strict=True)}
+        verdict.taken_at = {subject: each.taken_at for subject, each in zip(by_subject, decided, strict=True)}
         return verdict
 
     async def _settle(self, changes: Sequence[Change], taken_at: int) -> None:
@@ -218,10 +226,16 @@ class _Refusals:
 
     def forget(self, subject: str) -> None:
         """Ask again about a subject."""
-        for generation in (self._young, self._old):
+        for generation in (self._young, self._old) if self._young or self._old else ():
             for demands in generation.pop(subject, ()):
                 for demand in demands:
                     generation.get(demand.subject, {}).pop(demands, None)
+
+
+def _look_at(task: asyncio.Task[Verdict]) -> None:
+    """See the exception of a task that nobody waits for any more."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _shorten(verdict: Verdict, passed: int) -> Verdict:
