@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 from weakref import WeakSet
 
 from envelope.rate_limit.storages.redis.errands import Arguments, Errand, merge
@@ -81,12 +82,15 @@ class Line:
 
     async def close(self) -> None:
         """Fail those who wait, and close the connection."""
-        connecting, self._connecting = self._connecting, None
-        if connecting is not None:
-            connecting.cancel()
+        ending: set[asyncio.Task[Any]] = {task for task in (self._runner, self._connecting) if task is not None}
+        if self._connecting is not None:
+            self._connecting.cancel()
+        self._connecting = None
         self._hang_up(self._link)
         self._give_up("the storage was closed")
-        await asyncio.gather(*self._closing)
+        while ending := ending | self._closing:
+            await asyncio.wait(ending)
+            ending = set()
 
     async def _run(self) -> None:
         try:

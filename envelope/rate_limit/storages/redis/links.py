@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
@@ -30,6 +31,9 @@ _OWN = "sentinel_"
 
 #: How long a Sentinel or a cluster's server may take to say who is there, before the next is asked; seconds.
 _PATIENCE_S = 0.25
+
+#: How long closing may take; seconds.
+_FAREWELL_S = 1.0
 
 #: The share of the time for an exchange that one server of a cluster may take.
 _SHARE = 0.7
@@ -244,7 +248,9 @@ class _ConnectionLink:
             command.finish(await self._connection.read_response(disable_decoding=True))
 
     async def close(self) -> None:
-        await self._connection.disconnect(nowait=True)
+        with suppress(TimeoutError):  # TLS waits for the other side's farewell
+            async with asyncio.timeout(_FAREWELL_S):
+                await self._connection.disconnect()
 
 
 class _ClusterLink:
