@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from envelope.errors.error_map import ErrorMap
 from envelope.errors.failures import EchoValues
@@ -71,7 +71,14 @@ def install(
         errors=errors, exempt=exempt, success_status=success_status, shape=shape, echo_values=echo_values
     )
     build = app.build_middleware_stack
-    app.build_middleware_stack = lambda: _build_stack(app, convention, rate_limiter, build)  # type: ignore[method-assign]
+
+    def build_stack() -> ASGIApp:
+        try:
+            return _build_stack(app, convention, rate_limiter, build)
+        except ConfigurationError as error:
+            return _refusing(error)
+
+    app.build_middleware_stack = build_stack  # type: ignore[method-assign]
     _installed.add(app)
 
 
@@ -129,6 +136,19 @@ def _build_stack(
         return FailureNet(inside, convention, answers, _cors(user_middleware), sends_crashes=sends_crashes)
 
     return _cast_net(stack, net)
+
+
+def _refusing(error: ConfigurationError) -> ASGIApp:
+    """Give an application that does not start, and says why."""
+
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            # An exception alone stands for an application that knows no lifespan (ASGI, Lifespan); servers go on.
+            await receive()
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+        raise error
+
+    return refuse
 
 
 def _answers(app: Starlette, convention: Convention) -> Answers:

@@ -1,5 +1,8 @@
 """install(): what it refuses, in which order it works, and what it leaves alone."""
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import fastapi
@@ -194,8 +197,8 @@ def test_middleware_that_is_added_later_is_refused_when_the_stack_is_built() -> 
     install(app)
     app.add_middleware(EnvelopeMiddleware)
 
-    with pytest.raises(ConfigurationError, match="EnvelopeMiddleware"):
-        app.build_middleware_stack()
+    with pytest.raises(ConfigurationError, match="EnvelopeMiddleware"), TestClient(app):
+        pass
 
 
 def test_middleware_that_was_added_before_is_refused_in_a_subclass() -> None:
@@ -462,8 +465,40 @@ def test_stack_that_leaves_us_out_is_refused() -> None:
     app = Own()
     install(app)
 
-    with pytest.raises(ConfigurationError, match="Own.build_middleware_stack"):
-        app.build_middleware_stack()
+    with pytest.raises(ConfigurationError, match="Own.build_middleware_stack"), TestClient(app):
+        pass
+
+
+def test_application_that_is_wrong_does_not_start(tmp_path: Path) -> None:
+    """A real server prints why and exits; it takes an exception alone for an application without a lifespan."""
+    (tmp_path / "wrong.py").write_text(
+        "from fastapi import FastAPI\n"
+        "from envelope import RateLimiter, install\n"
+        "app = FastAPI()\n"
+        "install(app, rate_limiter=RateLimiter(routes={'GET /nosuch': ['5/minute']}))\n"
+    )
+
+    server = subprocess.run(
+        [sys.executable, "-m", "uvicorn", "wrong:app", "--port", "0"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=15,
+        check=False,
+    )
+
+    assert server.returncode == 3
+    assert "routes names 'GET /nosuch', which is no route of the application" in server.stderr
+
+
+def test_application_that_is_wrong_answers_nothing() -> None:
+    """Without a lifespan the first request says why."""
+    app = Starlette()
+    install(app)
+    app.add_middleware(EnvelopeMiddleware)
+
+    with pytest.raises(ConfigurationError, match="EnvelopeMiddleware"):
+        TestClient(app).get("/")
 
 
 def test_class_in_the_place_of_an_application_is_refused() -> None:

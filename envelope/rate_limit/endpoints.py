@@ -84,8 +84,8 @@ def check_endpoints(limited: Collection[object], routes: Sequence[BaseRoute]) ->
     for endpoint in endpoints:
         if inspect.isfunction(endpoint) and endpoint in limited and endpoint not in wrapped:
             raise ConfigurationError(
-                f"limited() stands above the route decorator of {endpoint.__qualname__}, where it limits nothing;"
-                " put it below"
+                f"limited() stands above the route decorator of {endpoint.__qualname__}, where it limits nothing,"
+                " or has no brackets; put @limiter.limited('5/minute') below the route decorator"
             )
 
 

@@ -45,14 +45,14 @@ class FieldWriter:
     """Writes the fields of one list of quotas; what is constant is encoded once.
 
     Args:
-        quotas: In the order of the figures; those in shadow stay out of sight.
+        quotas: In the order of the figures; those that are not exposed stay out of sight.
         style: Which fields there are.
     """
 
     __slots__ = ("_limits", "_policy", "_template", "_visible")
 
     def __init__(self, quotas: Sequence[Quota], style: Style) -> None:
-        visible = {quota.name: index for index, quota in enumerate(quotas) if not quota.is_shadow}
+        visible = {quota.name: index for index, quota in enumerate(quotas) if quota.is_exposed}
         shown = [quotas[index] for index in visible.values()]
         names = [_quote(name) for name in visible]
         has_legacy, has_draft = STYLES[style]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType, UnionType
@@ -15,7 +14,7 @@ from envelope.errors.tree import ConfigurationError, RateLimitedError
 from envelope.rate_limit.address import client_address
 from envelope.rate_limit.endpoints import limit_endpoint
 from envelope.rate_limit.headers import STYLES, Fields, FieldWriter, Style
-from envelope.rate_limit.plans import Cost, Key, Limit, Plan, RouteLimit, check_cost
+from envelope.rate_limit.plans import Cost, Key, Limit, Plan, RouteLimit, check_cost, report_shadow, shorten
 from envelope.rate_limit.quotas import Quota, Strategy
 from envelope.rate_limit.routes import parse_key, template_of
 from envelope.rate_limit.storages.opening import open_storage
@@ -24,9 +23,10 @@ from envelope.rate_limit.tally import Tally, note
 from envelope.rate_limit.verdicts import Demand, Storage, Verdict, refund, settle
 from envelope.wire.exchange import KEY as INSTALLED
 
-logger = logging.getLogger("envelope.rate_limit")
-
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+#: A request that waits longer for its figures than this is lost anyway.
+_LONGEST_TIMEOUT_S = 30
 
 #: Plans, and writers of header fields, that are kept; what is computed can come in any combination.
 _MOST_KEPT = 1024
@@ -84,6 +84,10 @@ class RateLimiter:
         _check_choice("headers", headers, STYLES)
         _check_choice("on_outage", on_outage, get_args(OnOutage))
         _check_number("timeout_s", timeout_s, int | float)
+        if timeout_s > _LONGEST_TIMEOUT_S:
+            raise ConfigurationError(
+                f"timeout_s is {timeout_s}; it is in seconds, {_LONGEST_TIMEOUT_S} at the most"
+            )
         _check_number("max_keys", max_keys)
         _check_text("namespace", namespace)
         _check_text("key_secret", key_secret, str | bytes | None)
@@ -121,7 +125,8 @@ class RateLimiter:
             subject: Whose budget it is, in the namespace of what ``key`` returns; or a request, whose key it is.
             limits: What is charged; none means the limiter's own limits.
             cost: 0 or more; 0 only looks.
-            scope: Tells what is counted here from what is counted elsewhere.
+            scope: Tells what is counted here from what is counted elsewhere. It is public: in the header fields,
+                and in the storage.
 
         Returns:
             The verdict; ``verdict.figures`` says what is left.
@@ -132,12 +137,16 @@ class RateLimiter:
             ValueError: A limit cannot be read, or the cost never fits.
         """
         check_cost(cost, ())
+        if not isinstance(subject, str | HTTPConnection):
+            raise ValueError(f"check() was given {subject!r}; give a subject or a request")  # noqa: TRY004
+        if not limits and not self._limits:
+            raise ValueError("there is nothing to check; give limits: check(subject, '5/minute')")
         try:
-            plan = self._plan_for(limits or self._limits, scope=scope, cost=cost, is_work=cost != 1)
+            plan = self._plan_for(limits or self._limits, scope=shorten(scope), cost=cost, is_work=cost != 1)
         except ConfigurationError as error:  # the configuration is right, this call is not
             raise ValueError(str(error)) from error
         if isinstance(subject, str):
-            verdict = await self._decide(plan.demands_of(subject))
+            verdict = await self._decide(plan.demands_of(shorten(subject)))
             verdicts = [verdict]
         else:
             verdict = await self._decide(await plan.demands(subject))
@@ -201,6 +210,7 @@ class RateLimiter:
             self.limited_endpoints.append(endpoint)
             return limited
 
+        self.limited_endpoints.append(decorate)  # an endpoint only if somebody forgot the brackets
         return decorate
 
     async def settle(self, taken: HTTPConnection | Verdict, cost: int) -> None:
@@ -231,7 +241,7 @@ class RateLimiter:
         Raises:
             ServiceUnavailableError: The storage does not answer.
         """
-        await self.storage.reset(subject)
+        await self.storage.reset(shorten(subject))
 
     async def aclose(self) -> None:
         """Close the storage's connections of the running event loop; an installed application does it itself."""
@@ -243,7 +253,7 @@ class RateLimiter:
             return
         for quota, wait_ms in zip(verdict.quotas(), verdict.waits_ms, strict=True):
             if wait_ms and quota.is_shadow:
-                logger.info("%s is in shadow and would have refused a request", quota.name)
+                report_shadow(quota)
 
     def describe(self, verdicts: Sequence[Verdict]) -> Fields:
         """Write the header fields for these verdicts about a request."""
@@ -308,7 +318,10 @@ class RateLimiter:
     ) -> Plan:
         """Give the plan for limits that stand in code; it is made once."""
         name = (limits, scope, key, cost, is_work)
-        plan = self._plans.get(name)
+        try:
+            plan = self._plans.get(name)
+        except TypeError:  # a list in the place of a limit, which is refused below
+            return self._make_plan(limits, scope=scope, key=key, cost=cost, is_work=is_work)
         if plan is None:
             if len(self._plans) >= _MOST_KEPT:
                 self._plans.clear()

@@ -51,12 +51,14 @@ class RateLimitMiddleware:
         check_endpoints(limiter.limited_endpoints, routes)
         self._table = RouteTable(limiter.routes, routes) if limiter.routes else None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"):
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: C901, PLR0912 - one request
+        if scope["type"] not in ("http", "websocket") or self._limiter.scope_key in scope:
+            # Also what this limiter has charged already, for an application that this one is mounted in.
             try:
                 await self.app(scope, receive, send)
             finally:
-                await self._limiter.aclose()  # after the application's own shutdown
+                if scope["type"] == "lifespan":
+                    await self._limiter.aclose()  # after the application's own shutdown
             return
         limiter, plan = self._limiter, self._plan
         verdicts: list[Verdict] = []

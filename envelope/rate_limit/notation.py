@@ -14,7 +14,9 @@ _NO_WINDOW = re.compile(r"(?:/|per)\s*0+\s*[a-z]", re.IGNORECASE)
 _LARGEST = 2**53
 
 
-def parse(notation: str, scope: str = "", *, is_shadow: bool = False) -> tuple[Quota, ...]:
+def parse(
+    notation: str, scope: str = "", *, is_shadow: bool = False, is_exposed: bool = True
+) -> tuple[Quota, ...]:
     """Read a notation; one may hold several limits, separated by ``;``, ``,`` or ``|``. The same gives the same.
 
     Raises:
@@ -22,11 +24,11 @@ def parse(notation: str, scope: str = "", *, is_shadow: bool = False) -> tuple[Q
     """
     if not isinstance(notation, str):
         raise ConfigurationError(f"a limit is {notation!r}; give a notation such as '20/second' or '5000/day'")
-    return _parse(notation, scope, is_shadow=is_shadow)
+    return _parse(notation, scope, is_shadow, is_exposed)
 
 
 @functools.lru_cache(maxsize=4096)
-def _parse(notation: str, scope: str, *, is_shadow: bool) -> tuple[Quota, ...]:
+def _parse(notation: str, scope: str, is_shadow: bool, is_exposed: bool) -> tuple[Quota, ...]:
     from limits import parse_many  # noqa: PLC0415 - costs 13 ms, which a service without limits does not pay
 
     try:
@@ -42,4 +44,6 @@ def _parse(notation: str, scope: str, *, is_shadow: bool) -> tuple[Quota, ...]:
             raise ConfigurationError(f"{notation!r} admits nothing; amount and window are at least 1")
         if item.amount * item.get_expiry() * 1000 > _LARGEST:
             raise ConfigurationError(f"{notation!r} is too large to be counted exactly; take a shorter window")
-    return tuple(Quota(item.amount, item.get_expiry(), scope, is_shadow=is_shadow) for item in items)
+    return tuple(
+        Quota(item.amount, item.get_expiry(), scope, is_shadow=is_shadow, is_exposed=is_exposed) for item in items
+    )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from starlette.requests import HTTPConnection
@@ -26,6 +28,13 @@ Computed = str | Sequence[str] | None
 Limit = str | Callable[[Any], Computed | Awaitable[Computed]]
 
 
+#: Characters of a subject or a scope that is kept as it is.
+_LONGEST_TEXT = 128
+
+#: Storages reckon in doubles, which are exact up to here.
+_LARGEST_COST = 2**53
+
+
 class RouteLimit:
     """Limits that are charged in their own way.
 
@@ -41,6 +50,8 @@ class RouteLimit:
         key: Whose budget it is, as for ``RateLimiter``; None means the limiter's own key.
         cost: What a request costs; None means the limiter's own cost.
         shadow: Never refuse; a refusal that would have been is logged.
+        expose: Tell clients what is left. Not where the subject is somebody else, such as the user name that an
+            attacker tries: the figures would tell what the other one does.
         name: Tells it from other limits of the same numbers, in the storage and in the header fields.
 
     Raises:
@@ -53,16 +64,21 @@ class RouteLimit:
         key: Key | None = None,
         cost: Cost | None = None,
         shadow: bool = False,
+        expose: bool = True,
         name: str = "",
     ) -> None:
         if not limits:
             raise ConfigurationError(
                 "RouteLimit() has no limits; write RouteLimit('5/minute'), or None to exempt a route"
             )
+        for option, value, kind in (("shadow", shadow, bool), ("expose", expose, bool), ("name", name, str)):
+            if not isinstance(value, kind):
+                raise ConfigurationError(f"RouteLimit({option}={value!r}); it is a {kind.__name__}")
         self.limits = limits
         self.key = key
         self.cost = cost
         self.shadow = shadow
+        self.expose = expose
         self.name = name
         for limit in limits:
             if not callable(limit):
@@ -163,9 +179,11 @@ class Plan:
                     costs[cost] = await _ask(cost, connection)
                 cost = costs[cost]
             quotas = rule.quotas if rule.quotas is not None else await rule.compute(connection)
-            check_cost(cost, quotas)
+            check_cost(cost, [quota for quota in quotas if not quota.is_shadow])
             for quota in quotas:
-                if (subject, quota.field) not in charged:  # computed limits may come to the same
+                if cost > quota.amount:  # in shadow
+                    report_shadow(quota)
+                elif (subject, quota.field) not in charged:  # computed limits may come to the same
                     charged.add((subject, quota.field))
                     demands.setdefault((subject, cost, rule.is_work), []).append(quota)
         return tuple(
@@ -178,14 +196,14 @@ class Plan:
         Raises:
             ValueError: There are no limits, or some need a request.
         """
-        demands: dict[int, list[Quota]] = {}
+        demands: dict[tuple[int, bool], list[Quota]] = {}
         for rule in self._rules:
             if rule.quotas is None or not isinstance(rule.cost, int):
                 raise ValueError("computed limits and costs need a request; give it in place of the subject")
-            demands.setdefault(rule.cost, []).extend(rule.quotas)
+            demands.setdefault((rule.cost, rule.is_work), []).extend(rule.quotas)
         if not demands:
             raise ValueError("there is nothing to check; give limits: check(subject, '5/minute')")
-        return tuple(Demand(subject, tuple(quotas), cost) for cost, quotas in demands.items())
+        return tuple(Demand(subject, tuple(quotas), cost, is_work) for (cost, is_work), quotas in demands.items())
 
 
 class _Rule:
@@ -201,6 +219,7 @@ class _Rule:
         self._limits = limit.limits
         self._scope = " ".join(filter(None, (scope, limit.name)))
         self.is_shadow = limit.shadow
+        self._is_exposed = limit.expose
         self._check = check
         _check_callable("key", self.key)
         if not any(map(callable, self._limits)):
@@ -218,15 +237,20 @@ class _Rule:
     def _parse(self, notations: Sequence[str]) -> tuple[Quota, ...]:
         quotas: tuple[Quota, ...] = ()
         for notation in notations:
-            quotas += parse(notation, self._scope, is_shadow=self.is_shadow)
+            quotas += parse(notation, self._scope, is_shadow=self.is_shadow, is_exposed=self._is_exposed)
         for quota in quotas:
             self._check(quota)
         return quotas
 
 
+def report_shadow(quota: Quota) -> None:
+    """Log that a quota in shadow would have refused a request."""
+    logger.info("%s is in shadow and would have refused a request", quota.name)
+
+
 def check_cost(cost: object, quotas: Sequence[Quota], error: type[Exception] = ValueError) -> None:
     """Refuse a cost that is none, or that would never fit."""
-    if not isinstance(cost, int) or isinstance(cost, bool) or cost < 0:
+    if not isinstance(cost, int) or isinstance(cost, bool) or not 0 <= cost <= _LARGEST_COST:
         raise error(f"a cost is {cost!r}; give a whole number, 0 or more")
     for quota in quotas:
         if cost > quota.amount:
@@ -234,8 +258,20 @@ def check_cost(cost: object, quotas: Sequence[Quota], error: type[Exception] = V
 
 
 def _check_callable(name: str, value: object) -> None:
-    if not callable(value):
-        raise ConfigurationError(f"{name} is {value!r}; give a function that takes the request")
+    try:
+        if not callable(value):
+            raise TypeError  # noqa: TRY301
+        with suppress(ValueError):  # not every callable object tells its parameters
+            inspect.signature(value).bind(None)
+    except TypeError:
+        raise ConfigurationError(f"{name} is {value!r}; give a function that takes the request") from None
+
+
+def shorten(text: str) -> str:
+    """Put a digest in the place of a long text: what clients choose must not fill the memory."""
+    if len(text) <= _LONGEST_TEXT:
+        return text
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=32).hexdigest()
 
 
 async def _ask_key(key: Key, connection: HTTPConnection) -> str | None:
@@ -248,7 +284,7 @@ async def _ask_key(key: Key, connection: HTTPConnection) -> str | None:
         return None
     if not isinstance(subject, str):
         raise TypeError(f"the key function gave {type(subject).__name__}; give a string, or None not to limit")
-    return subject
+    return shorten(subject)
 
 
 @functools.cache

@@ -23,18 +23,22 @@ class Quota:
         window_ms: The length of the window in milliseconds; whole seconds.
         scope: What is counted: ``""`` is everything, ``"POST /entities"`` a route.
         is_shadow: Counted and reported, never refusing.
+        is_exposed: Clients may know of it.
         notation: ``"20/minute"`` or ``"10/2 hours"``.
         name: The name of the policy in the header fields: the notation, and the scope if it has one.
         field: The name in a storage, before or beside the subject; different for different quotas.
     """
 
-    __slots__ = ("amount", "field", "is_shadow", "name", "notation", "scope", "window_ms")
+    __slots__ = ("amount", "field", "is_exposed", "is_shadow", "name", "notation", "scope", "window_ms")
 
-    def __init__(self, amount: int, window_s: int, scope: str = "", *, is_shadow: bool = False) -> None:
+    def __init__(
+        self, amount: int, window_s: int, scope: str = "", *, is_shadow: bool = False, is_exposed: bool = True
+    ) -> None:
         self.amount = amount
         self.window_ms = window_s * 1000
         self.scope = scope
         self.is_shadow = is_shadow
+        self.is_exposed = is_exposed and not is_shadow
         self.notation = f"{amount}/{_describe_window(window_s)}"
         self.name = f"{self.notation} {scope}" if scope else self.notation
         # The length of the scope makes it injective: a subject, or another scope, may begin with anything.

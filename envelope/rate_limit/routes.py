@@ -148,8 +148,8 @@ def _directory(router: Router, *, missing: object = None) -> _Level[_Name]:
 def _find(level: _Level[Entry], scope: Scope) -> Entry | None:
     kind = scope["type"]
     if kind == "http":
-        method = scope["method"]
-        if method == _WEBSOCKET:  # the client's word
+        method = scope["method"].upper()  # as the client spelled it, which applications behind mounts may forgive
+        if method == _WEBSOCKET:
             return None
     elif kind == "websocket":
         method = _WEBSOCKET

@@ -197,6 +197,10 @@ class StorageUnavailableError(Exception):
         self.incident = incident
 
 
+class SubjectUnavailableError(StorageUnavailableError):
+    """Only about this subject nothing is known; the storage answers."""
+
+
 @runtime_checkable
 class Storage(Protocol):
     """Where quotas are counted. One storage counts by one strategy."""

@@ -2,7 +2,7 @@
 
 A subject's use is the count of the current window plus the count of the one before, weighted with the share
 of it that the sliding window still covers: ``current + previous * left // window`` (the rule of ``limits``).
-``storages/windows.lua`` says the same in Lua.
+``storages/redis/sliding-window-counter.lua`` says the same in Lua.
 """
 
 from __future__ import annotations

@@ -56,9 +56,7 @@ def test_a_verification_is_charged_what_it_took(start_example: Start) -> None:
     assert remaining(refused) == remaining(three)
 
 
-def test_processes_share_a_server(
-    start_example: Start, valkey: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_processes_share_a_server(start_example: Start, valkey: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a server by its URL, two processes count together."""
     valkey.flush()
     monkeypatch.setenv("STORAGE", valkey.url)

@@ -5,16 +5,19 @@ counters at once happens to one shard, which holds a few thousand. A shard has t
 At the end of a window the old one is dropped whole, which costs nothing per counter, and the young one
 becomes old. Nothing sweeps on the path of a request but the turn of a few shards.
 
-A generation is full when it holds its share of ``max_keys``. A counter that is not at its limit makes room
-then, the least used of a few of the oldest; one that is at its limit never does. If nothing makes room, the
+A generation is full when it holds its share of ``max_keys``. A counter that has used at most half of its
+amount makes room then, the least used of a few of the oldest; one nearer to its
+limit never does. If nothing makes room, the
 newcomers of a shard share one counter.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from heapq import merge
 from itertools import islice
 from typing import Any, Generic, TypeVar, cast
 
@@ -22,6 +25,8 @@ from envelope.rate_limit.clock import monotonic_ms
 from envelope.rate_limit.quotas import Quota, Strategy, check_log
 from envelope.rate_limit.verdicts import Change, Demand, Verdict
 from envelope.rate_limit.windows import sliding_reset_ms, sliding_wait_ms
+
+logger = logging.getLogger("envelope.rate_limit")
 
 Count = TypeVar("Count")
 State = tuple[Any, ...]
@@ -31,6 +36,9 @@ _SHARD = 4096
 
 #: How many of the oldest counters are looked at when one has to make room.
 _LOOKED_AT = 8
+
+#: The share of its amount up to which a counter may have to make room for another.
+_IDLE_SHARE = 0.5
 
 #: Begins the name of the counter that newcomers share; other names begin with a digit.
 _OVERFLOW = "\0"
@@ -178,6 +186,7 @@ class _Windows(Generic[Count]):
         self._tick = max(1, window // (2 * shards))
         self._tick_at = now
         self._next = 0
+        self._is_full = False
         self._fields: set[str] = set()
 
     def weigh(self, name: str, field: str, now: int) -> State:
@@ -232,6 +241,9 @@ class _Windows(Generic[Count]):
         self._fields.add(field)
         if len(self.young[shard]) < self._most or self._find_idle(shard, now) is not None:
             return name
+        if not self._is_full:
+            self._is_full = True
+            logger.warning("the rate limits' memory is full: new clients share budgets; raise max_keys")
         return _OVERFLOW + field
 
     def make_room(self, shard: int, now: int) -> None:
@@ -240,14 +252,13 @@ class _Windows(Generic[Count]):
             del self.young[shard][idle]
 
     def _find_idle(self, shard: int, now: int) -> str | None:
-        """Find the least used of a few of the oldest counters; none that is at its limit."""
+        """Find the least used of a few of the oldest counters; none that is near its limit."""
         young = self.young[shard]
-        found, least = None, 1.0
+        found, least = None, _IDLE_SHARE
         for name in list(islice(young, _LOOKED_AT)):
+            young[name] = young.pop(name)  # to the end: the next search looks at others
             share = 1.0 if name.startswith(_OVERFLOW) else self.weigh(name, "", now)[0] / _amount_of(name)
-            if share >= 1:
-                young[name] = young.pop(name)  # to the end: the next search looks at others
-            elif share < least:
+            if share <= least:
                 found, least = name, share
         return found
 
@@ -295,21 +306,27 @@ class _SlidingWindows(_Windows[int]):
         _, _, _, current, previous, left = state
         return sliding_wait_ms(previous, current, left, self.window, fitting)
 
-    def add(self, name: str, field: str, cost: int, taken_at: int, now: int) -> None:  # noqa: ARG002 - taken now
-        self.take(self.weigh(name, field, now), cost)
+    def add(self, name: str, field: str, cost: int, taken_at: int, now: int) -> None:
+        counts = self._counts_at(name, taken_at, now)
+        if name in counts:
+            counts[name] += cost
+        else:
+            self.take(self.weigh(name, field, now), cost)
 
     def give_back(self, name: str, cost: int, taken_at: int, now: int) -> None:
+        counts = self._counts_at(name, taken_at, now)
+        if counts.get(name, 0) > cost:
+            counts[name] -= cost
+        else:
+            counts.pop(name, None)
+
+    def _counts_at(self, name: str, taken_at: int, now: int) -> dict[str, int]:
+        """Give the counts of the window in which something was taken; empty if that is long over."""
         _, shard, _, _, _, left = self.weigh(name, "", now)
         begun = now + left - self.window
         if taken_at >= begun:
-            _subtract(self.young[shard], name, cost)
-        elif taken_at >= begun - self.window:
-            _subtract(self.old[shard], name, cost)
-
-
-def _subtract(counts: dict[str, int], name: str, cost: int) -> None:
-    if name in counts:
-        counts[name] = max(0, counts[name] - cost)
+            return self.young[shard]
+        return self.old[shard] if taken_at >= begun - self.window else {}
 
 
 class _FixedWindows(_Windows[int]):
@@ -416,10 +433,10 @@ class _MovingWindows(_Windows[_Log]):
 
     def wait_ms(self, state: State, fitting: int) -> int:
         _, _, _, log, own, now = state
-        entries = sorted(entry for each in (log, own) if each is not None for entry in each.entries)
-        over = sum(cost for _, cost in entries) - fitting
+        logs = [each for each in (log, own) if each is not None]
+        over = sum(each.total for each in logs) - fitting
         at = now
-        for at, cost in entries:  # noqa: B007 - the last one that has to go
+        for at, cost in merge(*(each.entries for each in logs)):  # noqa: B007 - the last one that has to go
             over -= cost
             if over <= 0:
                 break

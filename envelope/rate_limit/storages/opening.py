@@ -51,6 +51,8 @@ def open_storage(
         parts = urlsplit(storage)
     except ValueError as error:
         raise ConfigurationError(f"storage is no URL: {error}") from None  # which may quote a password
+    if "@" in f"{parts.path}{parts.query}{parts.fragment}":
+        raise ConfigurationError("storage has an '@' behind its hosts; percent-encode what its password holds")
     if parts.scheme == "memory":
         _warn_of_workers()
         return local

@@ -13,7 +13,14 @@ from envelope.errors.tree import ServiceUnavailableError
 from envelope.rate_limit.clock import monotonic_ms
 from envelope.rate_limit.quotas import Quota
 from envelope.rate_limit.storages.memory import MemoryStorage
-from envelope.rate_limit.verdicts import Change, Demand, Storage, StorageUnavailableError, Verdict
+from envelope.rate_limit.verdicts import (
+    Change,
+    Demand,
+    Storage,
+    StorageUnavailableError,
+    SubjectUnavailableError,
+    Verdict,
+)
 
 logger = logging.getLogger("envelope.rate_limit")
 
@@ -115,6 +122,8 @@ class OutageGuard:
         try:
             async with asyncio.timeout(self._timeout_s):
                 result = await answer
+        except SubjectUnavailableError:
+            raise
         except StorageUnavailableError as error:
             self._note_failure(error)
             raise
@@ -147,6 +156,8 @@ class OutageGuard:
             return  # many requests share a round trip, and its failure
         self._incident = error.incident
         self._failures += 1
+        if self._failures == 1 and not self._is_open:
+            logger.warning("the rate limit storage %s did not answer (%s)", self._name, error)
         if self._is_open:
             self._ask_at = self._clock() + _PAUSE_MS
         elif self._failures >= _FAILURES:

@@ -16,7 +16,7 @@ local function load(key, quotas)
 end
 
 local function add(quota, cost)
-  quota.current = quota.current + cost
+  quota.current = math.min(quota.current + cost, LARGEST)
   quota.is_changed = true
 end
 

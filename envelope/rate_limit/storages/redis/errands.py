@@ -12,6 +12,9 @@ from typing import NamedTuple
 
 from envelope.rate_limit.storages.redis.scripts import Script
 
+#: Errands of one command: so many keep the server busy for about a millisecond.
+_MOST = 128
+
 
 class Arguments(NamedTuple):
     """Arguments of a script, as they are and encoded."""
@@ -103,8 +106,12 @@ class Command(NamedTuple):
 
 
 def merge(errands: Iterable[Errand]) -> list[Command]:
-    """Put errands of the same script that follow each other into one command."""
-    return [Command(script, list(group)) for script, group in groupby(errands, key=lambda errand: errand.script)]
+    """Put errands of the same script that follow each other into one command, up to a size."""
+    commands = []
+    for script, group in groupby(errands, key=lambda errand: errand.script):
+        same = list(group)
+        commands += [Command(script, same[first : first + _MOST]) for first in range(0, len(same), _MOST)]
+    return commands
 
 
 def _encode(argument: bytes) -> bytes:

@@ -24,8 +24,8 @@ local function wait(quota)
 end
 
 local function change(quota, difference, taken_at)
-  if difference > 0 or taken_at >= quota.start then
-    quota.current = math.max(0, quota.current + difference)
+  if difference > 0 or (taken_at >= quota.start and quota.current > 0) then
+    quota.current = math.min(math.max(0, quota.current + difference), LARGEST)
     quota.is_changed = true
   end
 end

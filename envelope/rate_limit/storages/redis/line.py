@@ -8,6 +8,7 @@ it may be cancelled without harm to the others.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from typing import Any
 from weakref import WeakSet
@@ -26,11 +27,12 @@ _NOTICED = 2
 #: A link that lost a part of its servers is renewed at most so often.
 _RENEWED_S = 1.0
 
-#: Errands of one trip: so many keep the server busy for about a millisecond.
-_MOST = 128
-
 #: Passes of the event loop before a deadline holds: a reply that lies in the socket already is taken.
 _GRACE = 3
+
+#: What a trip is given at the least, and once more if the event loop itself was later than this: what a service
+#: does to its loop is not the server's fault.
+_LEAST_S = 0.02
 
 #: The least that connecting may take. It goes on when those who waited have given up: TLS to a server far away
 #: takes longer than a request should wait.
@@ -86,7 +88,6 @@ class Line:
         if self._connecting is not None:
             self._connecting.cancel()
         self._connecting = None
-        self._hang_up(self._link)
         self._give_up("the storage was closed")
         while ending := ending | self._closing:
             await asyncio.wait(ending)
@@ -96,8 +97,7 @@ class Line:
         try:
             while self._waiting:
                 # Who is cancelled by now is not charged.
-                errands = _unanswered(self._waiting[:_MOST])
-                del self._waiting[:_MOST]
+                errands, self._waiting = _unanswered(self._waiting), []
                 if errands:
                     await self._travel(errands)
         finally:
@@ -107,7 +107,8 @@ class Line:
     async def _travel(self, errands: list[Errand]) -> None:
         self._travelling = errands
         # The first has waited longest.
-        timer = self._loop.call_at(errands[0].deadline, self._expire, errands, _GRACE)
+        due = max(errands[0].deadline, self._loop.time() + _LEAST_S)
+        timer = self._loop.call_at(due, self._expire, errands, due, _GRACE)
         link: Link | None = None
         is_over = False
         try:
@@ -125,8 +126,8 @@ class Line:
             self._used_at = self._loop.time()
             if self._travelling is errands:
                 self._travelling = None
-            if not is_over and link is not None:  # given up; nobody waits for this task any more
-                await link.close()
+            if not is_over and link is not None and link not in self._hung_up:
+                await link.close()  # the loop ends
         self._look_after(link)
 
     async def _usable_link(self) -> Link:
@@ -179,18 +180,21 @@ class Line:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    def _expire(self, errands: list[Errand], grace: int) -> None:
+    def _expire(self, errands: list[Errand], due: float, grace: int) -> None:
         if self._travelling is not errands:
             return
-        if grace:
-            self._loop.call_soon(self._expire, errands, grace - 1)
+        if self._loop.time() > due + _LEAST_S:
+            self._loop.call_later(_LEAST_S, self._expire, errands, math.inf, grace)
+        elif grace:
+            self._loop.call_soon(self._expire, errands, due, grace - 1)
         else:
             self._give_up(f"no answer within {self._timeout_s * 1000:g} ms")
 
     def _give_up(self, why: str) -> None:
-        """Fail the trip under way, and those who wait for its end; its task closes the link."""
+        """Fail the trip under way, and those who wait for its end."""
+        self._hang_up(self._link)
         errands, self._waiting = [*(self._travelling or ()), *self._waiting], []
-        self._travelling = self._link = None
+        self._travelling = None
         runner, self._runner = self._runner, None
         if runner is not None:
             runner.cancel()

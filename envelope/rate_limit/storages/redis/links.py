@@ -88,9 +88,9 @@ def plan_connection(url: str, timeout_s: float) -> Connect:
         if form == "sentinel":
             return _plan_sentinel(client, where)
         return _plan_single(client, where)
-    except (ValueError, TypeError) as error:
+    except Exception as error:  # noqa: BLE001 - the client library's own, or of Python
         # Not the whole URL, which may hold a password.
-        raise ConfigurationError(f"storage {parts.scheme}://{parts.hostname}: {error}") from error
+        raise ConfigurationError(f"storage {parts.scheme}://{parts.hostname}: {error}") from None
 
 
 def is_cluster(url: str) -> bool:

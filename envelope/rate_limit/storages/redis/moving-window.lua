@@ -70,7 +70,7 @@ end
 
 local function add(quota, cost, at)
   quota.number = quota.number + 1
-  quota.total = quota.total + cost
+  quota.total = math.min(quota.total + cost, LARGEST)
   quota.is_changed = true
   -- Of the same length, so that entries of one millisecond stay in order.
   redis.call('ZADD', quota.log, at or now, string.format('%016d %d', quota.number, cost))

@@ -35,10 +35,11 @@ local function wait(quota, fitting)
 end
 
 local function change(quota, difference, taken_at)
-  if difference > 0 or taken_at >= quota.start then
-    quota.current = math.max(0, quota.current + difference)
-  elseif taken_at >= quota.start - quota.window then
-    quota.previous = math.max(0, quota.previous + difference)
+  if taken_at >= quota.start - quota.window and taken_at < quota.start and quota.previous > 0 then
+    quota.previous = math.min(math.max(0, quota.previous + difference), LARGEST)
+    quota.is_changed = true
+  elseif difference > 0 or (taken_at >= quota.start and quota.current > 0) then
+    quota.current = math.min(math.max(0, quota.current + difference), LARGEST)
+    quota.is_changed = true
   end
-  quota.is_changed = true
 end

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -19,7 +20,9 @@ from envelope.rate_limit.storages.redis.errands import Arguments
 from envelope.rate_limit.storages.redis.line import Line
 from envelope.rate_limit.storages.redis.links import is_cluster, plan_connection
 from envelope.rate_limit.storages.redis.scripts import load_scripts
-from envelope.rate_limit.verdicts import Change, Demand, StorageUnavailableError, Verdict, refund
+from envelope.rate_limit.verdicts import Change, Demand, SubjectUnavailableError, Verdict, refund
+
+logger = logging.getLogger("envelope.rate_limit")
 
 #: Version of what lies under a key; another layout gets another number.
 _VERSION = 1
@@ -145,7 +148,8 @@ class RedisStorage:
         keys = [self._key_of(demand.subject) for demand in demands]
         taken_at, *figures = await self._line().run(self._scripts.decide, keys, arguments, size)
         if -1 in figures:
-            raise StorageUnavailableError("what lies under a key is not ours")
+            logger.error("what lies under a subject's key in the rate limit storage is not ours")
+            raise SubjectUnavailableError("what lies under a key is not ours")
         waits = figures[2::3]
         if not any(waits):
             return Verdict(self, demands, figures[::3], figures[1::3], None, 0, taken_at)
