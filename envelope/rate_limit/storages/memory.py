@@ -187,6 +187,7 @@ class _Windows(Generic[Count]):
         self._tick_at = now
         self._next = 0
         self._is_full = False
+        self._idle: dict[int, str] = {}
         self._fields: set[str] = set()
 
     def weigh(self, name: str, field: str, now: int) -> State:
@@ -239,7 +240,11 @@ class _Windows(Generic[Count]):
     def place(self, name: str, field: str, shard: int, now: int) -> str:
         """Find the place of a counter that the young generation does not hold yet."""
         self._fields.add(field)
-        if len(self.young[shard]) < self._most or self._find_idle(shard, now) is not None:
+        if len(self.young[shard]) < self._most:
+            return name
+        idle = self._find_idle(shard, now)
+        if idle is not None:
+            self._idle[shard] = idle
             return name
         if not self._is_full:
             self._is_full = True
@@ -247,9 +252,14 @@ class _Windows(Generic[Count]):
         return _OVERFLOW + field
 
     def make_room(self, shard: int, now: int) -> None:
-        """Let the counter go that is in the way of a new one, if the young generation is full."""
-        if len(self.young[shard]) >= self._most and (idle := self._find_idle(shard, now)) is not None:
-            del self.young[shard][idle]
+        """Let the counter go that was found for a new one, if the young generation is full."""
+        young = self.young[shard]
+        if len(young) >= self._most:
+            idle = self._idle.pop(shard, None)
+            if idle not in young:  # another quota of the same request was given it
+                idle = self._find_idle(shard, now)
+            if idle is not None:
+                del young[idle]
 
     def _find_idle(self, shard: int, now: int) -> str | None:
         """Find the least used of a few of the oldest counters; none that is near its limit."""

@@ -146,9 +146,9 @@ class OutageGuard:
         return True
 
     def _note_answer(self) -> None:
-        self._failures = 0
-        if self._is_open:
-            self._is_open = False
+        self._is_open = False
+        if self._failures:
+            self._failures = 0
             logger.warning("the rate limit storage %s answers again", self._name)
 
     def _note_failure(self, error: StorageUnavailableError) -> None:
@@ -156,16 +156,13 @@ class OutageGuard:
             return  # many requests share a round trip, and its failure
         self._incident = error.incident
         self._failures += 1
-        if self._failures == 1 and not self._is_open:
-            logger.warning("the rate limit storage %s did not answer (%s)", self._name, error)
-        if self._is_open:
-            self._ask_at = self._clock() + _PAUSE_MS
-        elif self._failures >= _FAILURES:
-            self._is_open = True
-            self._ask_at = self._clock() + _PAUSE_MS
+        if self._failures == 1:
             logger.error(
                 "the rate limit storage %s does not answer (%s): %s", self._name, error, _DOING[self._on_outage]
             )
+        if self._failures >= _FAILURES:
+            self._is_open = True
+            self._ask_at = self._clock() + _PAUSE_MS
 
     async def _stand_in(self, demands: Sequence[Demand]) -> Verdict:
         if self._on_outage == "local":

@@ -207,7 +207,7 @@ def test_blocked_stay_blocked_among_the_blocked(strategy, max_keys):
 
 @strategies
 def test_least_used_makes_room(strategy):
-    """Of the oldest counters the one with the smallest share of its amount goes, whatever its amount is."""
+    """The one with the smallest share of its amount goes, whatever that is; none that has used more than half."""
     clock = Clock()
     storage = memory_under(clock, strategy, 5)
     hundred = Quota(100, 60)
@@ -222,7 +222,7 @@ def test_least_used_makes_room(strategy):
         take(storage, f"new-{newcomer}", FIVE, cost=5)
         young = windows_of(storage).young[0]
         gone += [name for name, quota in subjects.items() if quota.field + name not in young and name not in gone]
-    assert gone == ["tenth", "third", "half", "most"]
+    assert gone == ["tenth", "third"]
 
 
 @strategies
@@ -234,7 +234,7 @@ def test_those_at_their_limits_stand_in_nobodys_way(strategy):
     flood(storage, range(30, 60))
     flood(storage, (f"new-{name}" for name in range(10)))
     own = [name for name in windows_of(storage).young[0] if "new-" in name]
-    assert len(own) >= 6
+    assert len(own) >= 5
 
 
 @strategies
@@ -271,7 +271,7 @@ def test_refund_after_an_eviction_goes_to_nobody(strategy):
     """A counter that had to make room takes its refund along: it does not enlarge what strangers share."""
     clock = Clock()
     storage = memory_under(clock, strategy, 10)
-    evicted = take(storage, "ada", cost=4)
+    evicted = take(storage, "ada", cost=2)
     flood(storage, range(10), cost=5)
     assert [take(storage, f"new-{name}").wait_ms == 0 for name in range(6)] == [True] * 5 + [False]
     drive(refund([evicted]))
