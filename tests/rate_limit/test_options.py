@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 from starlette.routing import Mount, Route, WebSocketRoute
 
-from envelope import ConfigurationError, RateLimiter, RouteLimit, install
+from envelope import ClientAddress, ConfigurationError, RateLimiter, RouteLimit, install
 from envelope.rate_limit.storages.memory import MemoryStorage
 from tests.rate_limit.asking import ScriptedStorage, app_of, ask, limiter_of, one
 
@@ -275,6 +276,47 @@ def test_ten_thousand_is_not_too_much(strategy: Any) -> None:
     RateLimiter("10000/hour", strategy=strategy)
     if strategy != "moving-window":
         RateLimiter("10001/hour", strategy=strategy)
+
+
+def test_list_in_the_place_of_a_limit_is_a_value_error() -> None:
+    """Where limits are given in code, a wrong call says so."""
+    limiter = limiter_of("5/minute")
+
+    with pytest.raises(ValueError, match="'9/minute'"):
+        asyncio.run(limiter.check("a", ["9/minute"]))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="a subject or a request"):
+        asyncio.run(limiter.check(5))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="nothing to check"):
+        asyncio.run(limiter_of().check("a"))
+
+
+@pytest.mark.parametrize("options", [{"shadow": "no"}, {"expose": 0}, {"name": 5}])
+def test_wrong_option_of_a_route_limit_is_a_configuration_error(options: Any) -> None:
+    """A text that is true would never refuse."""
+    with pytest.raises(ConfigurationError, match=next(iter(options))):
+        RouteLimit("5/minute", **options)
+
+
+def test_timeout_in_milliseconds_is_a_configuration_error() -> None:
+    """It would let requests hang for minutes."""
+    with pytest.raises(ConfigurationError, match="in seconds"):
+        RateLimiter("5/minute", timeout_s=100)
+
+
+@pytest.mark.parametrize("key", [ClientAddress, lambda: "a"])
+def test_key_that_takes_no_request_is_a_configuration_error(key: Any) -> None:
+    """The class in the place of an object, and a function without a parameter."""
+    with pytest.raises(ConfigurationError, match="takes the request"):
+        RateLimiter("5/minute", key=key)
+
+
+@pytest.mark.parametrize("password", ["a/b", "a?b", "a#b"])
+def test_password_that_is_not_encoded_is_a_configuration_error(password: str) -> None:
+    """It would be taken for a port, a path or a fragment, and told."""
+    with pytest.raises(ConfigurationError, match="percent-encode") as refused:
+        RateLimiter("5/minute", storage=f"redis://:{password}@h:6379/0")
+
+    assert password not in str(refused.value)
 
 
 # Storages

@@ -485,3 +485,70 @@ def test_what_an_outage_admitted_needs_no_settling() -> None:
     answer = ask(app)
 
     assert (answer.status, answer.ratelimit, storage.settled) == (200, None, [])
+
+
+def test_unavailable_storage_does_not_keep_other_verdicts_from_being_settled() -> None:
+    """Each is tried; then the error is told."""
+    from envelope.rate_limit.quotas import Quota
+    from envelope.rate_limit.verdicts import Demand, StorageUnavailableError, Verdict, refund
+
+    class Gone(ScriptedStorage):
+        async def settle(self, changes: Any, taken_at: Any) -> None:
+            raise StorageUnavailableError("gone")
+
+    gone, there = Gone([8], [1000]), ScriptedStorage([8], [1000])
+    demands = [Demand("a", (Quota(9, 60),), 1)]
+    verdicts = [Verdict(storage, demands, [8], [1000], None, 0, 0) for storage in (gone, there)]
+
+    with pytest.raises(StorageUnavailableError):
+        asyncio.run(refund(verdicts))
+
+    assert len(there.settled) == 1
+
+
+def test_settling_in_memory_that_has_forgotten_begins_anew() -> None:
+    """A process that was restarted, or another one, may be told of what this one never took."""
+    clock = FakeClock()
+    taken = _check(limiter_of("9/minute", clock=clock), "a")
+    other = limiter_of("9/minute", clock=clock)
+    taken.storage = other.storage
+
+    asyncio.run(other.settle(taken, 4))
+
+    assert _left(other, "a") == {"9/minute": 6}
+
+
+def test_limit_that_is_not_exposed_is_charged_and_refuses_unseen() -> None:
+    """What is left of somebody else's budget tells nobody what he does."""
+    limiter = limiter_of("9/minute", RouteLimit("1/minute", key=by_header("x-account"), expose=False))
+    app = app_of(limiter, Route("/", _settling(limiter, 1)))
+
+    admitted, refused = (ask(app, headers={"x-account": "a"}) for _ in range(2))
+
+    assert (admitted.status, admitted.left) == (200, {"9/minute": 8})
+    assert (refused.status, refused.left) == (429, {"9/minute": 8})
+    assert dict(refused.fields)["retry-after"]
+
+
+def test_shadow_limit_below_a_computed_cost_refuses_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """It would never fit, which is told to operators only."""
+    caplog.set_level("INFO", logger="envelope.rate_limit")
+    limiter = limiter_of("90/minute", RouteLimit("5/minute", shadow=True), cost=cost_by_header)
+
+    answer = ask(app_of(limiter, Route("/", _settling(limiter, 10))), headers={"x-cost": "10"})
+
+    assert (answer.status, answer.left) == (200, {"90/minute": 80})
+    assert [record.getMessage() for record in caplog.records] == [
+        "5/minute is in shadow and would have refused a request"
+    ]
+
+
+def test_long_subjects_are_kept_as_digests() -> None:
+    """What clients choose does not fill the memory, and is told apart all the same."""
+    limiter = limiter_of("9/minute")
+    _check(limiter, "a" * 30_000)
+    _check(limiter, "a" * 30_001)
+
+    assert _left(limiter, "a" * 30_000) == {"9/minute": 8}
+    asyncio.run(limiter.reset("a" * 30_000))
+    assert _left(limiter, "a" * 30_000) == {"9/minute": 9}
