@@ -2,7 +2,7 @@
 
     python3 -m pip install uv && uv run examples/tiers.py
 
-counts in this process. A fleet shares its counts on Redis or Valkey:
+counts in this process. A fleet shares its counts on a Redis or Valkey that you have:
 
     STORAGE=redis://localhost:6379/0 uv run --extra redis examples/tiers.py
 

@@ -194,15 +194,13 @@ class Plan:
         """Give what a subject is charged, where there is no request.
 
         Raises:
-            ValueError: There are no limits, or some need a request.
+            ValueError: Some limits need a request.
         """
         demands: dict[tuple[int, bool], list[Quota]] = {}
         for rule in self._rules:
             if rule.quotas is None or not isinstance(rule.cost, int):
                 raise ValueError("computed limits and costs need a request; give it in place of the subject")
             demands.setdefault((rule.cost, rule.is_work), []).extend(rule.quotas)
-        if not demands:
-            raise ValueError("there is nothing to check; give limits: check(subject, '5/minute')")
         return tuple(Demand(subject, tuple(quotas), cost, is_work) for (cost, is_work), quotas in demands.items())
 
 

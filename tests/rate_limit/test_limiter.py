@@ -30,6 +30,7 @@ from tests.rate_limit.asking import (
     one,
     request_of,
 )
+from tests.servers.memcached import Memcached
 from tests.wire.apps import CRASH, failure, scope_of, success
 
 
@@ -919,3 +920,33 @@ def test_reset_does_not_take_a_subject_for_a_pattern() -> None:
         asyncio.run(limiter.reset(subject))
 
     assert [_left(limiter, subject)["2/minute"] for subject in ("a", "ba", "*", "")] == [0, 0, 1, 1]
+
+
+def test_limits_given_in_code_are_kept_in_a_bounded_place() -> None:
+    """Scopes that clients choose make plans, which do not stay for ever."""
+    limiter = limiter_of()
+
+    for number in range(1100):
+        _check(limiter, "a", "5/minute", scope=f"{number}")
+
+    assert len(limiter._plans) <= 1024
+    assert _left(limiter, "a", "5/minute", scope="0", cost=0) == {"5/minute 0": 4}
+
+
+def test_memcached_counts_through_limits(memcached_server: Memcached) -> None:
+    """By its URL, with the deadline and the breaker around it."""
+    memcached_server.flush()
+    limiter = RateLimiter("2/minute", storage=memcached_server.url, timeout_s=2, on_outage="deny")
+
+    async def main() -> list[bool]:
+        admitted = []
+        for _ in range(3):
+            try:
+                await limiter.check("a")
+                admitted.append(True)
+            except RateLimitedError:
+                admitted.append(False)
+        await limiter.aclose()
+        return admitted
+
+    assert asyncio.run(main()) == [True, True, False]

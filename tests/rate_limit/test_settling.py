@@ -552,3 +552,18 @@ def test_long_subjects_are_kept_as_digests() -> None:
     assert _left(limiter, "a" * 30_000) == {"9/minute": 8}
     asyncio.run(limiter.reset("a" * 30_000))
     assert _left(limiter, "a" * 30_000) == {"9/minute": 9}
+
+
+def test_more_is_charged_to_the_time_when_it_was_taken() -> None:
+    """In a log it leaves with what it belongs to, though others came in between."""
+    clock = FakeClock()
+    limiter = limiter_of("9/minute", clock=clock, strategy="moving-window")
+    first = _check(limiter, "a")
+    clock.advance(s=30)
+    _check(limiter, "a")
+
+    asyncio.run(limiter.settle(first, 5))
+
+    assert _left(limiter, "a") == {"9/minute": 3}
+    clock.advance(s=31)
+    assert _left(limiter, "a") == {"9/minute": 8}

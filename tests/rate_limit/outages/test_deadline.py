@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, aclosing
 from typing import Any
@@ -368,5 +369,24 @@ def test_connecting_goes_on_after_the_deadline():
         assert await line.run(reset, [b"key"], Arguments.of(), 0) == [7]
         assert connects == 1
         await line.close()
+
+    run(main())
+
+
+def test_event_loop_that_stood_still_is_no_outage(valkey: Server):
+    """What a service does to its own loop is not held against a server that has answered meanwhile."""
+    valkey.flush()
+
+    async def main() -> None:
+        storage = RedisStorage(valkey.url, "sliding-window-counter", timeout_s=0.05)
+        async with aclosing(storage):
+            await storage.decide(demand())
+            deciding = asyncio.create_task(storage.decide(demand()))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            time.sleep(0.15)
+            assert remaining(await deciding) == 18
+            await asyncio.sleep(0.03)  # the second timer finds nothing under way
+            assert remaining(await storage.decide(demand())) == 17
 
     run(main())

@@ -3,10 +3,14 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
+from typing import Any
 
 import pytest
 
 from envelope import RateLimiter
+from envelope.rate_limit.storages.redis.errands import Arguments, Command, Errand
+from envelope.rate_limit.storages.redis.links import _ClusterLink
+from envelope.rate_limit.storages.redis.scripts import Script
 from envelope.rate_limit.storages.redis.storage import RedisStorage
 from envelope.rate_limit.verdicts import StorageUnavailableError
 from tests.rate_limit.outages.watching import (
@@ -375,5 +379,37 @@ def test_cluster_node_killed_spares_the_others(own_cluster: Cluster):
                         await storage.decide(demand(subjects[1][1]))
                     await storage.decide(demand(subjects[0][1]))
         assert traffic.commands["command"] <= 1
+
+    run(main())
+
+
+def test_slot_that_moved_to_nowhere_is_an_outage_of_its_subjects():
+    """The server that should have it does not answer; the others of the trip are decided."""
+    import redis.asyncio
+    from redis.exceptions import MovedError
+
+    class Node:
+        name = "here"
+
+        async def execute_pipeline(self, parts: list[Any]) -> None:
+            parts[0].result, parts[1].result = MovedError("1 127.0.0.1:1"), b"7"
+
+    class FakeCluster:
+        def get_node_from_key(self, key: bytes) -> Node:
+            return Node()
+
+        async def execute_command(self, *words: Any) -> None:
+            raise redis.exceptions.ConnectionError("nobody there")
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        script = Script(b"return 7", b"0" * 40)
+        errands = [Errand(script, [b"k"], Arguments.of(), 0, 0.0, loop.create_future()) for _ in range(2)]
+        link = _ClusterLink(redis.asyncio, FakeCluster())
+        await link.exchange([Command(script, errands)])
+        assert link.is_worn
+        assert await errands[1].answer == [7]
+        with pytest.raises(StorageUnavailableError, match="nobody there"):
+            await errands[0].answer
 
     run(main())

@@ -101,7 +101,7 @@ class Line:
                 if errands:
                     await self._travel(errands)
         finally:
-            if self._runner is asyncio.current_task():
+            if self._runner is asyncio.current_task():  # pragma: no branch - else it was given up
                 self._runner = None
 
     async def _travel(self, errands: list[Errand]) -> None:
