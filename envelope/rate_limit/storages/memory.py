@@ -6,9 +6,8 @@ At the end of a window the old one is dropped whole, which costs nothing per cou
 becomes old. Nothing sweeps on the path of a request but the turn of a few shards.
 
 A generation is full when it holds its share of ``max_keys``. A counter that has used at most half of its
-amount makes room then, the least used of a few of the oldest; one nearer to its
-limit never does. If nothing makes room, the
-newcomers of a shard share one counter.
+amount makes room then, the least used of a few of the oldest; one nearer to its limit never does. If nothing
+makes room, the newcomers of a shard share one counter.
 """
 
 from __future__ import annotations
