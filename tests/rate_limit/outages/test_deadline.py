@@ -378,15 +378,16 @@ def test_event_loop_that_stood_still_is_no_outage(valkey: Server):
     valkey.flush()
 
     async def main() -> None:
-        storage = RedisStorage(valkey.url, "sliding-window-counter", timeout_s=0.05)
-        async with aclosing(storage):
-            await storage.decide(demand())
-            deciding = asyncio.create_task(storage.decide(demand()))
-            for _ in range(5):
-                await asyncio.sleep(0)
-            time.sleep(0.15)
-            assert remaining(await deciding) == 18
-            await asyncio.sleep(0.03)  # the second timer finds nothing under way
-            assert remaining(await storage.decide(demand())) == 17
+        with Delay(valkey.port, each_way_s=0.01) as delay:
+            storage = RedisStorage(delay.url, "sliding-window-counter", timeout_s=0.2)
+            async with aclosing(storage):
+                await storage.decide(demand(cost=0))
+                deciding = asyncio.create_task(storage.decide(demand()))
+                for _ in range(10):
+                    await asyncio.sleep(0)  # it is sent
+                time.sleep(0.4)
+                assert remaining(await deciding) == 19
+                await asyncio.sleep(0.03)  # the second timer finds nothing under way
+                assert remaining(await storage.decide(demand())) == 18
 
     run(main())
