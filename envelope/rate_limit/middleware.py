@@ -52,8 +52,7 @@ class RateLimitMiddleware:
         self._table = RouteTable(limiter.routes, routes) if limiter.routes else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: C901, PLR0912 - one request
-        if scope["type"] not in ("http", "websocket") or self._limiter.scope_key in scope:
-            # Also what this limiter has charged already, for an application that this one is mounted in.
+        if scope["type"] not in ("http", "websocket"):
             try:
                 await self.app(scope, receive, send)
             finally:
