@@ -7,7 +7,6 @@ names the route that was chosen. Nothing is counted or limited here.
 
 from __future__ import annotations
 
-import difflib
 import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -290,7 +289,9 @@ def _resolve(entries: Mapping[str, Entry], places: list[_Place]) -> dict[RouteKe
         key = RouteKey(method, _spell(template))
         meant = [key] if key in full else bare.get(key)
         if not meant:
-            nearest = difflib.get_close_matches(text, map(str, full), n=1, cutoff=0)
+            from difflib import get_close_matches  # noqa: PLC0415 - for advice only
+
+            nearest = get_close_matches(text, map(str, full), n=1, cutoff=0)
             advice = f"the nearest is {nearest[0]!r}" if nearest else "it has none yet; register them before"
             raise ConfigurationError(f"routes names {text!r}, which is no route of the application; {advice}")
         for name in meant:
