@@ -147,9 +147,8 @@ def _plan_sentinel(client: Any, where: SplitResult) -> Connect:
             for each in sentinel.sentinels:
                 await each.aclose()
 
-    make_sentinel().master_for(
-        service
-    ).connection_pool.make_connection()  # connects nothing, refuses wrong options
+    pool = make_sentinel().master_for(service).connection_pool
+    pool.make_connection()  # connects nothing, and refuses options that are none
     return connect
 
 
