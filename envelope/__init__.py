@@ -17,6 +17,8 @@ from envelope.errors.tree import (
     UnauthorizedError,
 )
 from envelope.install import install
+from envelope.locks.lease import Lease, LeaseLostError
+from envelope.locks.object_locks import ObjectLocks
 from envelope.rate_limit.address import ClientAddress, client_address
 from envelope.rate_limit.limiter import RateLimiter
 from envelope.rate_limit.plans import RouteLimit
@@ -36,9 +38,12 @@ __all__ = [
     "Failure",
     "ForbiddenError",
     "InternalServerError",
+    "Lease",
+    "LeaseLostError",
     "MethodNotAllowedError",
     "NotFoundError",
     "ObjectLockedError",
+    "ObjectLocks",
     "RateLimitedError",
     "RateLimiter",
     "RouteLimit",

@@ -21,6 +21,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from envelope.errors.error_map import ErrorMap
 from envelope.errors.failures import EchoValues
 from envelope.errors.tree import ConfigurationError
+from envelope.locks.middleware import LocksMiddleware
+from envelope.locks.object_locks import ObjectLocks
 from envelope.rate_limit.limiter import RateLimiter
 from envelope.rate_limit.middleware import RateLimitMiddleware
 from envelope.wire.answers import Answers
@@ -37,6 +39,7 @@ def install(
     *,
     errors: ErrorMap | None = None,
     rate_limiter: RateLimiter | None = None,
+    locks: ObjectLocks | None = None,
     exempt: Sequence[str] = (),
     success_status: SuccessStatus = "always-200",
     shape: Shape = Shape(),  # noqa: B008 - frozen
@@ -52,6 +55,7 @@ def install(
         app: The application; its routes are not touched.
         errors: Domain exception -> failure.
         rate_limiter: Answers 429 above its limits, and says on every answer how much is left.
+        locks: Answers 423 while an object is being changed; its guards stand at the endpoints.
         exempt: Paths, relative to the root path, whose output is sent as it is: ``"/oauth/token"`` is
             that path, ``"/hooks/*"`` all below it.
         success_status: ``"always-200"`` sends 201, 202 and the like as 200, and a 204 as 200 with
@@ -67,14 +71,24 @@ def install(
     _check_app(app)
     if rate_limiter is not None and not isinstance(rate_limiter, RateLimiter):
         raise ConfigurationError(f"rate_limiter is {rate_limiter!r}; give a RateLimiter('20/second')")
+    if locks is not None and not isinstance(locks, ObjectLocks):
+        raise ConfigurationError(f"locks is {locks!r}; give an ObjectLocks()")
     convention = Convention(
         errors=errors, exempt=exempt, success_status=success_status, shape=shape, echo_values=echo_values
     )
     build = app.build_middleware_stack
 
+    def guards() -> list[Middleware]:
+        found = []
+        if rate_limiter is not None:
+            found.append(Middleware(RateLimitMiddleware, rate_limiter, convention.writer, app.routes))
+        if locks is not None:
+            found.append(Middleware(LocksMiddleware, locks, app.routes))
+        return found
+
     def build_stack() -> ASGIApp:
         try:
-            return _build_stack(app, convention, rate_limiter, build)
+            return _build_stack(app, convention, guards(), build)
         except ConfigurationError as error:
             return _refusing(error)
 
@@ -105,7 +119,7 @@ def _check_middleware(app: Starlette) -> None:
 
 
 def _build_stack(
-    app: Starlette, convention: Convention, rate_limiter: RateLimiter | None, build: Callable[[], ASGIApp]
+    app: Starlette, convention: Convention, guards: Sequence[Middleware], build: Callable[[], ASGIApp]
 ) -> ASGIApp:
     """Build the framework's own stack with our layers and handlers in it, leaving the application as it was."""
     _check_middleware(app)
@@ -117,9 +131,6 @@ def _build_stack(
         built.append(EnvelopeMiddleware(inside, _answers=answers))
         return built[-1]
 
-    guards = []
-    if rate_limiter is not None:
-        guards = [Middleware(RateLimitMiddleware, rate_limiter, convention.writer, app.routes)]
     app.user_middleware = [*user_middleware, *guards, Middleware(inner_layer)]
     app.exception_handlers = {**answers.handlers, Exception: CrashHandler(convention)}
     try:

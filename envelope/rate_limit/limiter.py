@@ -16,11 +16,12 @@ from envelope.rate_limit.endpoints import limit_endpoint
 from envelope.rate_limit.headers import STYLES, Fields, FieldWriter, Style
 from envelope.rate_limit.plans import Cost, Key, Limit, Plan, RouteLimit, check_cost, report_shadow, shorten
 from envelope.rate_limit.quotas import Quota, Strategy
-from envelope.rate_limit.routes import parse_key, template_of
 from envelope.rate_limit.storages.opening import open_storage
 from envelope.rate_limit.storages.outage import OnOutage
 from envelope.rate_limit.tally import Tally, note
 from envelope.rate_limit.verdicts import Demand, Storage, Verdict, refund, settle
+from envelope.routing.keys import parse_key
+from envelope.routing.templates import template_of
 from envelope.wire.exchange import KEY as INSTALLED
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])

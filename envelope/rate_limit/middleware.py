@@ -10,11 +10,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from envelope.errors.tree import ApiError, RateLimitedError
-from envelope.rate_limit.endpoints import check_endpoints
 from envelope.rate_limit.limiter import RateLimiter
-from envelope.rate_limit.routes import RouteTable
 from envelope.rate_limit.tally import ToldTally
 from envelope.rate_limit.verdicts import Demand, Verdict
+from envelope.routing.endpoints import check_decorated
+from envelope.routing.table import RouteTable
 from envelope.wire.bodies import BodyWriter
 from envelope.wire.exchange import KEY as EXCHANGE
 from envelope.wire.failure_response import render_failure
@@ -48,7 +48,13 @@ class RateLimitMiddleware:
         # It differs from request to request.
         self._refusal.raw_headers = [each for each in self._refusal.raw_headers if each[0] != b"retry-after"]
         self._plan = limiter.plan
-        check_endpoints(limiter.limited_endpoints, routes)
+        check_decorated(
+            limiter.limited_endpoints,
+            routes,
+            decorator="limited()",
+            does="limits",
+            example="@limiter.limited('5/minute')",
+        )
         self._table = RouteTable(limiter.routes, routes) if limiter.routes else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: C901, PLR0912 - one request

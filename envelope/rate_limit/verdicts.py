@@ -10,6 +10,7 @@ from itertools import repeat
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from envelope.rate_limit.quotas import Quota
+from envelope.storage.errors import StorageUnavailableError
 
 
 class Demand(NamedTuple):
@@ -184,21 +185,10 @@ async def _settle(verdicts: Sequence[Verdict], cost_of: Callable[[Demand], int])
         raise error
 
 
-class StorageUnavailableError(Exception):
-    """The storage did not decide: no answer in time, no connection, or a reply that is an error.
-
-    Args:
-        why: In words without credentials.
-        incident: The same for all who were hit by the same; None: this one only.
-    """
-
-    def __init__(self, why: str, incident: object = None) -> None:
-        super().__init__(why)
-        self.incident = incident
-
-
 class SubjectUnavailableError(StorageUnavailableError):
     """Only about this subject nothing is known; the storage answers."""
+
+    is_outage = False
 
 
 @runtime_checkable

@@ -78,13 +78,13 @@ class Responder:
             self.exchange.foreign += (exc,)
             raise
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: Message) -> None:  # noqa: C901 - one message
         """Take a message from the application."""
         kind = message["type"]
         if kind == BODY:
             if self.suffix and self.on_body is None and not message.get("more_body", False):
                 message = self.with_suffix(message)
-            if self.on_body is None and not self.busy:
+            if self.on_body is None and not self.busy and self.exchange.ending is None:
                 # On its own, without a list and a loop, because most messages of a stream are this one.
                 try:
                     await self._outer(message)
@@ -105,6 +105,8 @@ class Responder:
         self.busy = True
         try:
             for each in outgoing:
+                if self.exchange.ending is not None:
+                    await self.exchange.ending.before(each)
                 await self._outer(each)
         except Exception as exc:
             self.exchange.foreign += (exc,)

@@ -34,7 +34,7 @@ from envelope import (
     raw_response,
 )
 from envelope.rate_limit.middleware import RateLimitMiddleware
-from envelope.rate_limit.verdicts import StorageUnavailableError
+from envelope.storage.errors import StorageUnavailableError
 from tests.rate_limit.asking import (
     DRAFT,
     LEGACY,

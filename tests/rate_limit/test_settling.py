@@ -458,7 +458,7 @@ def test_inner_endpoint_settles_the_outer_limiter() -> None:
 
 def test_outage_meanwhile_is_no_failure_of_the_request() -> None:
     """The work is done; a storage that is gone cannot be told, and the client need not know."""
-    from envelope.rate_limit.verdicts import StorageUnavailableError
+    from envelope.storage.errors import StorageUnavailableError
 
     class Gone(ScriptedStorage):
         async def settle(self, changes: Any, taken_at: Any) -> None:
@@ -472,7 +472,7 @@ def test_outage_meanwhile_is_no_failure_of_the_request() -> None:
 
 def test_what_an_outage_admitted_needs_no_settling() -> None:
     """Nothing was counted anywhere."""
-    from envelope.rate_limit.verdicts import StorageUnavailableError
+    from envelope.storage.errors import StorageUnavailableError
 
     class Silent(ScriptedStorage):
         async def decide(self, demands: Any) -> Any:
@@ -490,7 +490,8 @@ def test_what_an_outage_admitted_needs_no_settling() -> None:
 def test_unavailable_storage_does_not_keep_other_verdicts_from_being_settled() -> None:
     """Each is tried; then the error is told."""
     from envelope.rate_limit.quotas import Quota
-    from envelope.rate_limit.verdicts import Demand, StorageUnavailableError, Verdict, refund
+    from envelope.rate_limit.verdicts import Demand, Verdict, refund
+    from envelope.storage.errors import StorageUnavailableError
 
     class Gone(ScriptedStorage):
         async def settle(self, changes: Any, taken_at: Any) -> None:

@@ -242,7 +242,7 @@ def test_error_of_the_key_answers_a_handshake(
 
 class _Silent(ScriptedStorage):
     async def decide(self, demands: Any) -> Any:
-        from envelope.rate_limit.verdicts import StorageUnavailableError
+        from envelope.storage.errors import StorageUnavailableError
 
         raise StorageUnavailableError("silent")
 

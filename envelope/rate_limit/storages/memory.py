@@ -20,10 +20,10 @@ from heapq import merge
 from itertools import islice
 from typing import Any, Generic, TypeVar, cast
 
-from envelope.rate_limit.clock import monotonic_ms
 from envelope.rate_limit.quotas import Quota, Strategy, check_log
 from envelope.rate_limit.verdicts import Change, Demand, Verdict
 from envelope.rate_limit.windows import sliding_reset_ms, sliding_wait_ms
+from envelope.storage.clock import monotonic_ms
 
 logger = logging.getLogger("envelope.rate_limit")
 

@@ -19,8 +19,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from envelope.errors.tree import ConfigurationError
 from envelope.rate_limit.quotas import Quota
-from envelope.rate_limit.verdicts import Change, Demand, StorageUnavailableError, Verdict
+from envelope.rate_limit.verdicts import Change, Demand, Verdict
 from envelope.rate_limit.windows import sliding_reset_ms, sliding_wait_ms
+from envelope.storage.errors import StorageUnavailableError
 
 Result = TypeVar("Result")
 

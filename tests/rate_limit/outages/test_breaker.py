@@ -11,7 +11,8 @@ from envelope.errors.tree import ServiceUnavailableError
 from envelope.rate_limit.quotas import Quota
 from envelope.rate_limit.storages.memory import MemoryStorage
 from envelope.rate_limit.storages.outage import OnOutage, OutageGuard
-from envelope.rate_limit.verdicts import Change, Demand, StorageUnavailableError, Verdict
+from envelope.rate_limit.verdicts import Change, Demand, Verdict
+from envelope.storage.errors import StorageUnavailableError
 from tests.rate_limit.outages.watching import STRATEGY, Clock, demand, is_answered, is_local, run
 
 

@@ -10,7 +10,8 @@ from envelope import RateLimiter, ServiceUnavailableError
 from envelope.errors.tree import RateLimitedError
 from envelope.rate_limit.quotas import Strategy
 from envelope.rate_limit.storages.redis.storage import RedisStorage
-from envelope.rate_limit.verdicts import StorageUnavailableError, Verdict
+from envelope.rate_limit.verdicts import Verdict
+from envelope.storage.errors import StorageUnavailableError
 from tests.rate_limit.outages.watching import (
     STRATEGY,
     counted,

@@ -8,12 +8,13 @@ import pytest
 
 from envelope import RateLimiter
 from envelope.errors.tree import RateLimitedError
-from envelope.rate_limit.storages.redis.errands import Arguments
-from envelope.rate_limit.storages.redis.line import Line
-from envelope.rate_limit.storages.redis.links import plan_connection
 from envelope.rate_limit.storages.redis.scripts import load_scripts
 from envelope.rate_limit.storages.redis.storage import RedisStorage
-from envelope.rate_limit.verdicts import StorageUnavailableError, Verdict
+from envelope.rate_limit.verdicts import Verdict
+from envelope.storage.errors import StorageUnavailableError
+from envelope.storage.redis.errands import Arguments
+from envelope.storage.redis.line import Line
+from envelope.storage.redis.links import plan_connection
 from tests.rate_limit.outages.watching import (
     STRATEGY,
     Clock,
@@ -433,7 +434,7 @@ def test_deadline_while_a_link_is_closed():
         for _ in range(2):
             with pytest.raises(StorageUnavailableError):
                 async with asyncio.timeout(1):
-                    await line.run(reset, [b"key"], _none(), 0)
+                    await line.run(reset, [b"key"], _none())
 
     run(main())
 
@@ -449,13 +450,13 @@ def test_line_closed_while_connecting(valkey: Server):
         with Delay(valkey.port, each_way_s=0.05) as delay:
             line = Line(plan_connection(delay.url, 2), 2)
             reset = load_scripts(STRATEGY).reset
-            task = asyncio.create_task(line.run(reset, [b"key"], _none(), 0))
+            task = asyncio.create_task(line.run(reset, [b"key"], _none()))
             await asyncio.sleep(0.02)
             await line.close()
             with pytest.raises(StorageUnavailableError, match="closed"):
                 await task
             # And it works again.
-            assert len(await line.run(reset, [b"key"], _none(), 0)) <= 1
+            assert len(await line.run(reset, [b"key"], _none())) <= 1
             await line.close()
 
     valkey.flush()

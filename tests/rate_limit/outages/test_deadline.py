@@ -17,11 +17,12 @@ from starlette.routing import Route
 from envelope import RateLimiter, install
 from envelope.errors.tree import RateLimitedError, ServiceUnavailableError
 from envelope.rate_limit.storages.outage import OnOutage
-from envelope.rate_limit.storages.redis.errands import Arguments, Command
-from envelope.rate_limit.storages.redis.line import Line
 from envelope.rate_limit.storages.redis.scripts import load_scripts
 from envelope.rate_limit.storages.redis.storage import RedisStorage
-from envelope.rate_limit.verdicts import StorageUnavailableError, Verdict
+from envelope.rate_limit.verdicts import Verdict
+from envelope.storage.errors import StorageUnavailableError
+from envelope.storage.redis.errands import Arguments, Command
+from envelope.storage.redis.line import Line
 from tests.rate_limit.outages.watching import (
     PATIENCE_S,
     STRATEGY,
@@ -364,9 +365,9 @@ def test_connecting_goes_on_after_the_deadline():
         line = Line(connect, 0.05)
         reset = load_scripts(STRATEGY).reset
         for _ in range(2):
-            await _failing(line.run(reset, [b"key"], Arguments.of(), 0))
+            await _failing(line.run(reset, [b"key"], Arguments.of()))
         await asyncio.sleep(0.15)
-        assert await line.run(reset, [b"key"], Arguments.of(), 0) == [7]
+        assert await line.run(reset, [b"key"], Arguments.of()) == [b"7"]
         assert connects == 1
         await line.close()
 

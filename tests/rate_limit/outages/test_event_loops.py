@@ -14,9 +14,9 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from envelope import RateLimiter, install
-from envelope.rate_limit.storages.redis.errands import Arguments
-from envelope.rate_limit.storages.redis.line import Line
 from envelope.rate_limit.storages.redis.scripts import load_scripts
+from envelope.storage.redis.errands import Arguments
+from envelope.storage.redis.line import Line
 from tests.rate_limit.outages.watching import (
     connections,
     counted,
@@ -211,7 +211,7 @@ def test_closed_just_when_connected():
 
 
 async def _reset(line: Line) -> None:
-    await line.run(load_scripts("fixed-window").reset, [b"key"], Arguments.of(), 0)
+    await line.run(load_scripts("fixed-window").reset, [b"key"], Arguments.of())
 
 
 def _ask_sentinel_in_loops(url: str) -> list[bool]:

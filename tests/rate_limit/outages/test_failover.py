@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from envelope import RateLimiter
-from envelope.rate_limit.storages.redis.errands import Arguments, Command, Errand
-from envelope.rate_limit.storages.redis.links import _ClusterLink
-from envelope.rate_limit.storages.redis.scripts import Script
 from envelope.rate_limit.storages.redis.storage import RedisStorage
-from envelope.rate_limit.verdicts import StorageUnavailableError
+from envelope.storage.errors import StorageUnavailableError
+from envelope.storage.redis.errands import Arguments, Command, Errand
+from envelope.storage.redis.links import _ClusterLink
+from envelope.storage.redis.scripts import Script
 from tests.rate_limit.outages.watching import (
     PATIENCE_S,
     STRATEGY,
@@ -403,12 +403,12 @@ def test_slot_that_moved_to_nowhere_is_an_outage_of_its_subjects():
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        script = Script(b"return 7", b"0" * 40)
+        script = Script(b"return 7", b"0" * 40, most=2)
         errands = [Errand(script, [b"k"], Arguments.of(), 0, 0.0, loop.create_future()) for _ in range(2)]
         link = _ClusterLink(redis.asyncio, FakeCluster())
         await link.exchange([Command(script, errands)])
         assert link.is_worn
-        assert await errands[1].answer == [7]
+        assert await errands[1].answer == [b"7"]
         with pytest.raises(StorageUnavailableError, match="nobody there"):
             await errands[0].answer
 

@@ -17,7 +17,7 @@ from envelope.errors.tree import ServiceUnavailableError
 from envelope.rate_limit.quotas import Strategy
 from envelope.rate_limit.storages.outage import OnOutage
 from envelope.rate_limit.storages.redis.storage import RedisStorage
-from envelope.rate_limit.verdicts import StorageUnavailableError
+from envelope.storage.errors import StorageUnavailableError
 from tests.rate_limit.outages.watching import (
     PATIENCE_S,
     STRATEGY,

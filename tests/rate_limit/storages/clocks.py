@@ -23,9 +23,10 @@ import limits.strategies
 
 from envelope.rate_limit.quotas import Quota, Strategy
 from envelope.rate_limit.storages.memory import MemoryStorage
-from envelope.rate_limit.storages.redis.errands import Command
 from envelope.rate_limit.storages.redis.storage import RedisStorage
 from envelope.rate_limit.verdicts import Demand, Verdict
+from envelope.storage.redis.errands import Command
+from envelope.storage.redis.line import Lines
 
 STRATEGIES: tuple[Strategy, ...] = ("sliding-window-counter", "fixed-window", "moving-window")
 
@@ -100,7 +101,7 @@ def memory_under(clock: Clock, strategy: Strategy, max_keys: int = 1000) -> Memo
 
 def lua_under(clock: Clock, strategy: Strategy, server: FakeServer | None = None) -> RedisStorage:
     storage = RedisStorage("redis://nowhere", strategy, timeout_s=10, clock=clock)
-    storage._connect = (server or FakeServer()).connect
+    storage._lines = Lines((server or FakeServer()).connect, 10)
     return storage
 
 

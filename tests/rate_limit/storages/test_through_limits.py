@@ -17,7 +17,8 @@ from envelope.rate_limit.notation import parse
 from envelope.rate_limit.quotas import Quota
 from envelope.rate_limit.storages import through_limits
 from envelope.rate_limit.storages.through_limits import LimitsStorage
-from envelope.rate_limit.verdicts import Change, Demand, StorageUnavailableError, Verdict
+from envelope.rate_limit.verdicts import Change, Demand, Verdict
+from envelope.storage.errors import StorageUnavailableError
 from tests.servers.memcached import Memcached
 
 STRATEGIES = ("sliding-window-counter", "fixed-window", "moving-window")

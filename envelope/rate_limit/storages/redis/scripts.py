@@ -1,10 +1,10 @@
-"""The scripts that run on the server, put together from the ``.lua`` files beside this one."""
+"""The scripts of each strategy, put together from the ``.lua`` files beside this one."""
 
 from __future__ import annotations
 
-import hashlib
-from importlib import resources
 from typing import NamedTuple
+
+from envelope.storage.redis.scripts import Script, read_script
 
 #: What each strategy is made of; the last file of a script is what it does.
 _STRATEGIES = {
@@ -13,12 +13,8 @@ _STRATEGIES = {
     "moving-window": ("now", "moving-window"),
 }
 
-
-class Script(NamedTuple):
-    """A script by its text, and by the digest under which a server remembers it."""
-
-    text: bytes
-    sha: bytes
+#: Errands of one command: so many keep the server busy for about a millisecond.
+_MOST = 128
 
 
 class Scripts(NamedTuple):
@@ -36,6 +32,4 @@ def load_scripts(strategy: str) -> Scripts:
 
 
 def _read(*names: str) -> Script:
-    folder = resources.files(__package__)
-    text = b"\n".join((folder / f"{name}.lua").read_bytes() for name in names)
-    return Script(text, hashlib.sha1(text, usedforsecurity=False).hexdigest().encode())
+    return read_script(__package__, *names, most=_MOST)

@@ -9,26 +9,22 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from envelope.errors.tree import ConfigurationError
-from envelope.rate_limit.clock import monotonic_ms
 from envelope.rate_limit.quotas import Quota, Strategy, check_log
-from envelope.rate_limit.storages.redis.errands import Arguments
-from envelope.rate_limit.storages.redis.line import Line
-from envelope.rate_limit.storages.redis.links import is_cluster, plan_connection
 from envelope.rate_limit.storages.redis.scripts import load_scripts
 from envelope.rate_limit.verdicts import Change, Demand, SubjectUnavailableError, Verdict, refund
+from envelope.storage.clock import monotonic_ms
+from envelope.storage.redis.errands import Arguments
+from envelope.storage.redis.line import Lines
+from envelope.storage.redis.links import is_cluster, plan_connection
+from envelope.storage.urls import check_namespace
 
 logger = logging.getLogger("envelope.rate_limit")
 
 #: Version of what lies under a key; another layout gets another number.
 _VERSION = 1
-
-#: Braces would move the hash tag, by which a cluster chooses the slot.
-_NAMESPACE = re.compile(r"[\w.:/-]*", re.ASCII)
 
 #: The longest that a refusal is repeated without asking again: so soon a reset or a refund is seen.
 _REPEATED_MS = 1000
@@ -66,16 +62,13 @@ class RedisStorage:
         key_secret: str | bytes | None = None,
         clock: Callable[[], int] = monotonic_ms,
     ) -> None:
-        if not _NAMESPACE.fullmatch(namespace):
-            raise ConfigurationError(f"namespace is {namespace!r}; use letters, digits and . : / - _")
+        check_namespace(namespace)
         secret = key_secret.encode() if isinstance(key_secret, str) else key_secret or b""
-        self._connect = plan_connection(url, timeout_s)
+        self._lines = Lines(plan_connection(url, timeout_s), timeout_s)
         self._is_cluster = is_cluster(url)
-        self._timeout_s = timeout_s
         self._clock = clock
         self._strategy: Strategy = strategy
         self._scripts = load_scripts(strategy)
-        self._lines: dict[asyncio.AbstractEventLoop, Line] = {}
         self._refusals = _Refusals()
         prefix = f"envelope:rate-limit:{_VERSION}:{namespace}:{strategy}"
         # A digest of any length of secret fits blake2b, which takes 64 bytes.
@@ -124,29 +117,18 @@ class RedisStorage:
 
     async def reset(self, subject: str) -> None:
         """Forget everything that was counted for a subject."""
-        await self._line().run(self._scripts.reset, [self._key_of(subject)], Arguments.of(), 0)
+        await self._lines.here().run(self._scripts.reset, [self._key_of(subject)], Arguments.of())
         self._refusals.forget(subject)
 
     async def aclose(self) -> None:
         """Close the connection of the running event loop."""
-        line = self._lines.pop(asyncio.get_running_loop(), None)
-        if line is not None:
-            await line.close()
-
-    def _line(self) -> Line:
-        loop = asyncio.get_running_loop()
-        line = self._lines.get(loop)
-        if line is None:
-            # A loop that ended without aclose() left its connection, which knows the loop: no weak key would go.
-            for ended in [each for each in self._lines if each.is_closed()]:
-                del self._lines[ended]
-            line = self._lines[loop] = Line(self._connect, self._timeout_s)
-        return line
+        await self._lines.aclose()
 
     async def _decide_together(self, demands: Sequence[Demand]) -> Verdict:
         arguments, size = _describe(tuple((demand.quotas, demand.cost) for demand in demands))
         keys = [self._key_of(demand.subject) for demand in demands]
-        taken_at, *figures = await self._line().run(self._scripts.decide, keys, arguments, size)
+        words = await self._lines.here().run(self._scripts.decide, keys, arguments, size)
+        taken_at, *figures = map(int, words)
         if -1 in figures:
             logger.error("what lies under a subject's key in the rate limit storage is not ours")
             raise SubjectUnavailableError("what lies under a key is not ours")
@@ -185,7 +167,7 @@ class RedisStorage:
             for _, quota, difference in changes
             for value in (quota.field, quota.window_ms, difference, taken_at)
         ]
-        await self._line().run(self._scripts.settle, keys, Arguments.of(*values), 0)
+        await self._lines.here().run(self._scripts.settle, keys, Arguments.of(*values))
 
 
 @lru_cache(maxsize=4096)

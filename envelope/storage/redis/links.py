@@ -14,8 +14,8 @@ from typing import Any, Protocol
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from envelope.errors.tree import ConfigurationError
-from envelope.rate_limit.storages.redis.errands import Command
-from envelope.rate_limit.verdicts import StorageUnavailableError
+from envelope.storage.errors import StorageUnavailableError
+from envelope.storage.redis.errands import Command
 
 #: Scheme -> client library, and the scheme that its own URLs have.
 _SCHEMES = {

@@ -1,4 +1,4 @@
-"""Line: the errands of one event loop, which share round trips.
+"""Lines: the errands of each event loop, which share round trips.
 
 An errand that finds nothing under way is sent at once. Those that come meanwhile wait and then go together, so
 that the busier a server is, the fewer round trips a request costs. A trip is a task of its own: whoever waits for
@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 from collections.abc import Sequence
 from typing import Any
 from weakref import WeakSet
 
-from envelope.rate_limit.storages.redis.errands import Arguments, Errand, merge
-from envelope.rate_limit.storages.redis.links import Connect, Link
-from envelope.rate_limit.storages.redis.scripts import Script
-from envelope.rate_limit.verdicts import StorageUnavailableError
+from envelope.storage.errors import StorageUnavailableError
+from envelope.storage.redis.errands import Arguments, Errand, merge
+from envelope.storage.redis.links import Connect, Link
+from envelope.storage.redis.scripts import Script
 
 #: After so long without a trip the event loop is asked first whether the other side has hung up.
 _IDLE_S = 0.001
@@ -60,23 +61,35 @@ class Line:
         self._hung_up: WeakSet[Link] = WeakSet()
         self._used_at = self._renewed_at = 0.0
 
-    async def run(self, script: Script, keys: Sequence[bytes], arguments: Arguments, size: int) -> list[int]:
-        """Run a script.
+    async def run(
+        self,
+        script: Script,
+        keys: Sequence[bytes],
+        arguments: Arguments,
+        size: int = 0,
+        *,
+        deadline: float | None = None,
+    ) -> list[bytes]:
+        """Run a script, which answers with words separated by spaces.
 
         Args:
             script: What to run.
-            keys: Its keys.
+            keys: Its keys; at least one, and all in one slot.
             arguments: Its other arguments.
-            size: How many numbers it answers with, beside the time.
+            size: How many words are the answer to this call, beside the first one, which is for all whose calls
+                share the command; of no matter where ``script.most`` is 1.
+            deadline: When to give up, in the event loop's time; None: after the line's own time. Whoever travels
+                together gives up together, at the first of their deadlines.
 
         Returns:
-            The server's time in milliseconds, followed by those numbers.
+            The reply's first word, followed by the words for this call.
 
         Raises:
             StorageUnavailableError: Nothing is known; the script may have run.
         """
-        answer: asyncio.Future[list[int]] = self._loop.create_future()
-        deadline = self._loop.time() + self._timeout_s
+        answer: asyncio.Future[list[bytes]] = self._loop.create_future()
+        if deadline is None:
+            deadline = self._loop.time() + self._timeout_s
         self._waiting.append(Errand(script, keys, arguments, size, deadline, answer))
         if self._runner is None:
             self._runner = self._loop.create_task(self._run())
@@ -106,8 +119,7 @@ class Line:
 
     async def _travel(self, errands: list[Errand]) -> None:
         self._travelling = errands
-        # The first has waited longest.
-        due = max(errands[0].deadline, self._loop.time() + _LEAST_S)
+        due = max(min([errand.deadline for errand in errands]), self._loop.time() + _LEAST_S)
         timer = self._loop.call_at(due, self._expire, errands, due, _GRACE)
         link: Link | None = None
         is_over = False
@@ -199,6 +211,41 @@ class Line:
         if runner is not None:
             runner.cancel()
         _fail(errands, why)
+
+
+class Lines:
+    """The lines to one storage, one for each event loop; loops may run side by side in several threads.
+
+    Args:
+        connect: Connects anew.
+        timeout_s: How long an errand may take, waiting included.
+    """
+
+    def __init__(self, connect: Connect, timeout_s: float) -> None:
+        self._connect = connect
+        self._timeout_s = timeout_s
+        self._lines: dict[asyncio.AbstractEventLoop, Line] = {}
+        self._lock = threading.Lock()
+
+    def here(self) -> Line:
+        """Give the line of the running event loop."""
+        loop = asyncio.get_running_loop()
+        line = self._lines.get(loop)
+        if line is None:
+            with self._lock:
+                # A loop that ended without aclose() left its connection, which knows the loop: no weak key
+                # would go.
+                for ended in [each for each in self._lines if each.is_closed()]:
+                    del self._lines[ended]
+                line = self._lines[loop] = Line(self._connect, self._timeout_s)
+        return line
+
+    async def aclose(self) -> None:
+        """Close the line of the running event loop; it may be used again."""
+        with self._lock:
+            line = self._lines.pop(asyncio.get_running_loop(), None)
+        if line is not None:
+            await line.close()
 
 
 def _unanswered(errands: Sequence[Errand]) -> list[Errand]:

@@ -1,6 +1,6 @@
 """What is to be done on the server, and how it is written on the wire.
 
-A script takes any number of errands at once, so those that travel together are one command.
+Where a script takes several errands at once, those that travel together are one command.
 """
 
 from __future__ import annotations
@@ -10,10 +10,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from envelope.rate_limit.storages.redis.scripts import Script
-
-#: Errands of one command: so many keep the server busy for about a millisecond.
-_MOST = 128
+from envelope.storage.redis.scripts import Script
 
 
 class Arguments(NamedTuple):
@@ -36,9 +33,9 @@ class Errand:
         script: What to run.
         keys: The script's keys.
         arguments: The script's arguments.
-        size: How many numbers of the reply are the answer to this errand.
+        size: How many words of a shared reply are the answer to this errand, beside the first.
         deadline: When whoever waits has waited long enough, in the event loop's time.
-        answer: The server's time in milliseconds, followed by those numbers; set once.
+        answer: The reply's first word, which is for all who share it, followed by those words; set once.
     """
 
     __slots__ = ("answer", "arguments", "deadline", "keys", "script", "size")
@@ -50,7 +47,7 @@ class Errand:
         arguments: Arguments,
         size: int,
         deadline: float,
-        answer: asyncio.Future[list[int]],
+        answer: asyncio.Future[list[bytes]],
     ) -> None:
         self.script = script
         self.keys = keys
@@ -59,7 +56,7 @@ class Errand:
         self.deadline = deadline
         self.answer = answer
 
-    def finish(self, answer: list[int]) -> None:
+    def finish(self, answer: list[bytes]) -> None:
         """Hand over the answer, if somebody still waits for it."""
         if not self.answer.done():
             self.answer.set_result(answer)
@@ -91,12 +88,15 @@ class Command(NamedTuple):
         return b"".join(parts)
 
     def finish(self, reply: bytes) -> None:
-        """Give each errand its part of the reply."""
-        numbers = list(map(int, reply.split()))
+        """Give each errand its part of the reply, which is words separated by spaces; a lone one gets them all."""
+        words = reply.split()
+        if len(self.errands) == 1:
+            self.errands[0].finish(words)
+            return
         position = 1
         for errand in self.errands:
             end = position + errand.size
-            errand.finish(numbers[:1] + numbers[position:end])
+            errand.finish(words[:1] + words[position:end])
             position = end
 
     def fail(self, error: Exception) -> None:
@@ -106,11 +106,12 @@ class Command(NamedTuple):
 
 
 def merge(errands: Iterable[Errand]) -> list[Command]:
-    """Put errands of the same script that follow each other into one command, up to a size."""
+    """Put errands of the same script that follow each other into one command, as far as the script takes them."""
     commands = []
     for script, group in groupby(errands, key=lambda errand: errand.script):
         same = list(group)
-        commands += [Command(script, same[first : first + _MOST]) for first in range(0, len(same), _MOST)]
+        most = script.most
+        commands += [Command(script, same[first : first + most]) for first in range(0, len(same), most)]
     return commands
 
 

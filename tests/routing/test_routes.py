@@ -17,7 +17,9 @@ from starlette.routing import BaseRoute, Host, Match, Mount, Route, Router, WebS
 from starlette.types import Receive, Scope, Send
 
 from envelope.errors.tree import ConfigurationError
-from envelope.rate_limit.routes import RouteKey, RouteTable, parse_key, template_of
+from envelope.routing.keys import RouteKey, parse_key
+from envelope.routing.table import RouteTable
+from envelope.routing.templates import template_of
 from tests.wire.asgi import http_scope, run
 
 

@@ -1,0 +1,205 @@
+"""Guards: locks that stand at an endpoint, with keys of the request's validated values."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, cast
+from weakref import WeakKeyDictionary, WeakSet
+
+from starlette.requests import HTTPConnection
+
+from envelope.errors.tree import ConfigurationError
+from envelope.locks.holdings import Holdings, current
+from envelope.locks.keys import KeyTemplate
+from envelope.locks.lease import Lease
+from envelope.routing.endpoints import Endpoint, runner
+
+#: What a request with a method that changes nothing meets at a busy object (RFC 9110, 9.2.1).
+Reads = Literal["pass", "refuse"]
+
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "QUERY"})
+
+#: Functions that ``guarded`` was put above, in whatever application.
+decorated: WeakSet[Callable[..., Any]] = WeakSet()
+
+
+class Guard(NamedTuple):
+    """What a guard does with keys.
+
+    Attributes:
+        lock: Takes them for the request.
+        look: Refuses if one of them is busy, and takes nothing; None lets reads pass.
+        unguarded: Gives what stands for a lease where nothing is taken.
+    """
+
+    lock: Callable[[Sequence[str]], Awaitable[Lease]]
+    look: Callable[[Sequence[str]], Awaitable[None]] | None
+    unguarded: Callable[[Sequence[str]], Lease]
+
+    async def stand(self, holdings: Holdings, keys: Callable[[], Sequence[str]]) -> Lease:
+        """Do what the request's method asks for."""
+        if holdings.scope.get("method") not in _SAFE:
+            return await self.lock(keys())
+        if self.look is not None:
+            await self.look(keys())
+        return self.unguarded(())
+
+
+def guard_endpoint(endpoint: Endpoint, guard: Guard, templates: Sequence[KeyTemplate]) -> Endpoint:
+    """Make an endpoint that runs while its objects are locked.
+
+    Args:
+        endpoint: A function of either framework; a sync one still runs in the thread pool. A parameter that is
+            annotated ``Lease`` gets the lease.
+        guard: What is done with the keys.
+        templates: Of the keys; their names are parameters of the endpoint, or path parameters in Starlette.
+
+    Raises:
+        ConfigurationError: The endpoint is a class, or a generator.
+    """
+    run = runner(
+        endpoint,
+        decorator="guarded()",
+        classes="guard the methods of a class",
+        generators="it would be unlocked before it runs: use locks.hold(...) inside of it",
+    )
+    signature = inspect.signature(endpoint)
+    _check_names(endpoint, signature, templates)
+    wants_lease = [name for name, it in signature.parameters.items() if _is_lease(it.annotation)]
+
+    @functools.wraps(endpoint)
+    async def guarded(*args: Any, **kwargs: Any) -> Any:
+        holdings = _request_of(endpoint.__qualname__)
+        lease = await guard.stand(
+            holdings, lambda: _keys(templates, kwargs if not args else _named(signature, args, kwargs), endpoint)
+        )
+        for name in wants_lease:
+            kwargs[name] = lease
+        return await run(*args, **kwargs)
+
+    others = [it for name, it in signature.parameters.items() if name not in wants_lease]
+    guarded.__signature__ = signature.replace(parameters=others)  # type: ignore[attr-defined]
+    guarded.__envelope_guard__ = tuple(templates)  # type: ignore[attr-defined]
+    return cast(Endpoint, guarded)
+
+
+def make_dependency(
+    guard: Guard, keys: Sequence[KeyTemplate | Callable[..., Any]]
+) -> Callable[..., Awaitable[Lease]]:
+    """Make a dependency for FastAPI that locks objects where it stands.
+
+    Args:
+        guard: What is done with the keys.
+        keys: Templates of path parameters, or one function: a dependency that gives a key, several, or None.
+    """
+    if len(keys) == 1 and not isinstance(keys[0], KeyTemplate):
+        from fastapi import Depends  # noqa: PLC0415 - FastAPI is optional, and whoever calls this has it
+
+        async def guard_given(key: Any = Depends(keys[0])) -> Lease:  # noqa: B008
+            holdings = _request_of("a dependency")
+            given = [] if key is None else [key] if isinstance(key, str) else list(key)
+            return await guard.stand(holdings, lambda: given) if given else guard.unguarded(())
+
+        return guard_given
+
+    templates = cast("Sequence[KeyTemplate]", keys)
+    names = {name for template in templates for name in template.names}
+    fields_of: WeakKeyDictionary[Any, Mapping[str, Any]] = WeakKeyDictionary()
+
+    async def guard_path(connection: HTTPConnection) -> Lease:
+        holdings = _request_of("a dependency")
+        endpoint = connection.scope["endpoint"]
+        fields = fields_of.get(endpoint)
+        if fields is None:
+            fields = fields_of[endpoint] = _path_fields(connection, names)
+        values = {}
+        for name in names:
+            values[name], errors = fields[name].validate(connection.path_params[name], {}, loc=("path", name))
+            if errors:
+                return guard.unguarded(())  # the framework answers it
+        return await guard.stand(holdings, lambda: [template.key(values) for template in templates])
+
+    return guard_path
+
+
+def _request_of(what: str) -> Holdings:
+    holdings = current()
+    if holdings is None or holdings.scope is None:
+        raise ConfigurationError(
+            f"a lock guards {what}, but no request is at work that it could belong to: call install(app,"
+            " locks=...) for the application, or use locks.hold(...) outside of requests"
+        )
+    return holdings
+
+
+def _keys(templates: Sequence[KeyTemplate], values: Mapping[str, Any], endpoint: Callable[..., Any]) -> list[str]:
+    try:
+        return [template.key(values) for template in templates]
+    except KeyError as error:
+        raise ConfigurationError(_missing(endpoint, error.args[0], values)) from None
+
+
+def _named(signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Name the arguments of a call that was not FastAPI's."""
+    for arg in args:
+        if isinstance(arg, HTTPConnection):  # Starlette's; its convertors have validated them
+            return arg.path_params
+    return signature.bind_partial(*args, **kwargs).arguments
+
+
+def _is_lease(annotation: object) -> bool:
+    return annotation is Lease or annotation in ("Lease", "envelope.Lease")
+
+
+def _check_names(
+    endpoint: Callable[..., Any], signature: inspect.Signature, templates: Sequence[KeyTemplate]
+) -> None:
+    parameters = signature.parameters.values()
+    if any(it.kind is it.VAR_KEYWORD or _may_be_request(it.annotation) for it in parameters):
+        return  # the values may be found in there
+    for template in templates:
+        for name in template.names:
+            if name not in signature.parameters:
+                raise ConfigurationError(_missing(endpoint, name, signature.parameters))
+
+
+def _may_be_request(annotation: object) -> bool:
+    if isinstance(annotation, type):
+        return issubclass(annotation, HTTPConnection) or annotation is inspect.Parameter.empty
+    return isinstance(annotation, str)  # which is read when all names are known
+
+
+def _missing(endpoint: Callable[..., Any], name: str, names: Iterable[str]) -> str:
+    return (
+        f"the key of {endpoint.__qualname__} names {name!r}, which is not among its parameters"
+        f" ({', '.join(names) or 'none'}); declare it there, so that its value is a validated one"
+    )
+
+
+def _path_fields(connection: HTTPConnection, names: Iterable[str]) -> Mapping[str, Any]:
+    """Give the fields by which a FastAPI route reads its path parameters."""
+    scope = connection.scope
+    # Looked up, not imported: it is at work.
+    contexts = sys.modules["fastapi.routing"].iter_route_contexts(scope["app"].routes)
+    fields: dict[str, Any] = {}
+    for context in contexts:
+        if context.endpoint is scope["endpoint"] and getattr(context, "dependant", None) is not None:
+            _collect(context.dependant, fields)
+    for name in names:
+        if name not in fields:
+            raise ConfigurationError(
+                f"the key of {scope['endpoint'].__qualname__} names {name!r}, which is no path parameter"
+                f" that the route declares ({', '.join(fields) or 'none'}); declare it, or"
+                " give guard() a dependency"
+            )
+    return fields
+
+
+def _collect(dependant: Any, fields: dict[str, Any]) -> None:
+    for field in dependant.path_params:
+        fields.setdefault(field.alias, field)
+    for inner in dependant.dependencies:
+        _collect(inner, fields)

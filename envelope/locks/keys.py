@@ -1,0 +1,110 @@
+"""The names of objects, and how they are made of a request's validated values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import date
+from decimal import Decimal
+from enum import Enum
+from operator import attrgetter
+from string import Formatter
+from typing import Any
+from uuid import UUID
+
+from envelope.errors.tree import ConfigurationError
+
+#: What has one spelling for one value.
+_SCALARS = (str, int, UUID, Decimal, date)
+
+#: Between several values stands text that one of them could hold as well.
+_ESCAPES = str.maketrans({"%": "%25", ":": "%3A"})
+
+
+def check_keys(keys: tuple[Any, ...]) -> tuple[str, ...]:
+    """Give the names of objects without repetition.
+
+    Raises:
+        ValueError: There is none, or one is no text or empty.
+    """
+    if not keys:
+        raise ValueError("there is nothing to lock; name an object: 'entity:42'")
+    for key in keys:
+        if not isinstance(key, str) or not key:
+            raise ValueError(f"{key!r} is no name of an object; write it as 'entity:42'")
+    return keys if len(keys) == 1 else tuple(dict.fromkeys(keys))
+
+
+class KeyTemplate:
+    """``"entity:{entity_id}"``, which becomes ``"entity:42"``.
+
+    A value stands in the key as ``str()`` spells it, so that ``hold(f"entity:{entity_id}")`` means the same
+    object. Where a template has several values, ``%`` and ``:`` in them are percent-encoded: no two objects share
+    a key.
+
+    Args:
+        template: Names stand for parameters; ``{order.id}`` is an attribute of one.
+
+    Attributes:
+        names: Of the parameters.
+
+    Raises:
+        ConfigurationError: The template is no text, or empty, or cannot be read.
+    """
+
+    def __init__(self, template: Any) -> None:
+        if not isinstance(template, str) or not template:
+            raise ConfigurationError(
+                f"{template!r} names no object; write a template such as 'entity:{{entity_id}}'"
+            )
+        self.template = template
+        self._texts: list[str] = [""]
+        self._values: list[tuple[str, Callable[[Any], Any] | None]] = []
+        try:
+            parts = list(Formatter().parse(template))
+        except ValueError as error:
+            raise ConfigurationError(f"the key {template!r} cannot be read: {error}") from None
+        for text, field, spec, conversion in parts:
+            self._texts[-1] += text
+            if field is not None:
+                self._add(field, plain=not spec and not conversion)
+        self.names = tuple(name for name, _ in self._values)
+
+    def _add(self, field: str, *, plain: bool) -> None:
+        name, *path = field.split(".")
+        if not plain or not all(part.isidentifier() for part in (name, *path)):
+            raise ConfigurationError(
+                f"the key {self.template!r} has {{{field}}}; name a parameter, or an attribute of one:"
+                " {entity_id}, {order.id}"
+            )
+        self._values.append((name, attrgetter(".".join(path)) if path else None))
+        self._texts.append("")
+
+    def key(self, values: Mapping[str, Any]) -> str:
+        """Make the key.
+
+        Args:
+            values: At least those of ``names``.
+
+        Raises:
+            ConfigurationError: A value has no spelling of its own.
+        """
+        if len(self._values) == 1:
+            ((name, pick),) = self._values
+            value = values[name] if pick is None else pick(values[name])
+            before, after = self._texts
+            return f"{before}{value if type(value) is str or type(value) is int else self._spell(value)}{after}"
+        key = self._texts[0]
+        for (name, pick), text in zip(self._values, self._texts[1:], strict=True):
+            value = values[name] if pick is None else pick(values[name])
+            key += self._spell(value).translate(_ESCAPES) + text
+        return key
+
+    def _spell(self, value: Any) -> str:
+        if isinstance(value, Enum):
+            value = value.value
+        if not isinstance(value, _SCALARS):
+            raise ConfigurationError(
+                f"the key {self.template!r} got a {type(value).__name__}; give it numbers, texts, UUIDs,"
+                " dates or enums"
+            )
+        return str(value)

@@ -1,0 +1,214 @@
+"""Lease: the right to change objects, for a while."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Literal, Protocol
+
+from envelope.errors.tree import ConflictError, ServiceUnavailableError
+from envelope.storage.errors import StorageUnavailableError
+
+logger = logging.getLogger("envelope.locks")
+
+End = Literal["released", "handed off", "lost", "unguarded"]
+
+
+class LeaseLostError(ConflictError):
+    """409: the lease ended before the work did, was claimed before, or was claimed too late.
+
+    What was done under it may have been done beside somebody else's work; writes that carry its fence are refused
+    by a fenced table.
+    """
+
+    message = "Conflict -- The object was given to somebody else meanwhile."
+    error_code = "lease_lost"
+
+
+class Keeper(Protocol):
+    """What a lease asks of its storage.
+
+    Whoever waits for a storage may be cancelled: what is to be freed is freed without him.
+    """
+
+    def clock(self) -> float:
+        """Give seconds that only grow, by which this process knows when its leases end."""
+
+    async def release(self, lease: Lease) -> bool:
+        """Free the objects, or withdraw what was handed off.
+
+        Returns:
+            Whether the lease had them until now; also if the storage does not answer and the release goes on in
+            the background.
+        """
+
+    def let_go(self, lease: Lease) -> None:
+        """Free the objects without waiting."""
+
+    def check_hand_off(self) -> None:
+        """Raise ``ConfigurationError`` if nobody else could claim what is handed off here."""
+
+    async def hand_off(self, lease: Lease, claim_within_ms: int) -> str | None:
+        """Give the objects to whoever claims the token that is returned; None if the lease had ended.
+
+        Raises:
+            StorageUnavailableError: Nothing is known; whatever was handed off is withdrawn.
+        """
+
+
+class Lease:
+    """The right to change one object or several, until it is released or its time is over.
+
+    Attributes:
+        fence: Grows with every lease on an object; below 2**53. A table that stores it with each write, and
+            refuses a smaller one, refuses whoever has lost a lease: ``UPDATE ... SET fence = :fence WHERE id =
+            :id AND fence <= :fence``. 0 if nothing is held, which such a table refuses.
+        keys: The names of the objects.
+        operation: What the lease was taken for.
+    """
+
+    __slots__ = (
+        "_end",
+        "deadline",
+        "fence",
+        "keys",
+        "operation",
+        "renewed_at",
+        "shares",
+        "since",
+        "storage",
+        "token",
+    )
+
+    def __init__(
+        self,
+        storage: Keeper,
+        keys: tuple[str, ...],
+        token: Any,
+        fence: int,
+        *,
+        operation: str,
+        since: float,
+        deadline: float,
+    ) -> None:
+        self.storage = storage
+        self.keys = keys
+        #: Tells this lease from all others, to its storage only.
+        self.token = token
+        self.fence = fence
+        self.operation = operation
+        #: When it was asked for, was last renewed, and ends; by the storage's clock, which nobody sets.
+        self.since = self.renewed_at = since
+        self.deadline = deadline
+        #: How many hold it: whoever took it, and the holds inside that found it there.
+        self.shares = 1
+        self._end: End | None = None
+
+    @classmethod
+    def unguarded(cls, storage: Keeper, keys: tuple[str, ...], operation: str) -> Lease:
+        """Give what stands for a lease where nothing was locked."""
+        lease = cls(storage, keys, None, 0, operation=operation, since=0, deadline=0)
+        lease._end = "unguarded"
+        return lease
+
+    def __repr__(self) -> str:
+        return f"<Lease {', '.join(self.keys)} fence={self.fence} {self._end or 'held'}>"
+
+    @property
+    def key(self) -> str:
+        """The name of the object; of the first one, if there are several."""
+        return self.keys[0]
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the objects are still this lease's, as far as this process can tell."""
+        return self._end is None and self.storage.clock() < self.deadline
+
+    @property
+    def lost(self) -> bool:
+        """Whether somebody else may have the objects, although the lease was neither released nor handed off.
+
+        True from the moment at which nobody can vouch for the lease any more, also while the storage is out of
+        reach.
+        """
+        return self._end == "lost" or (self._end is None and self.storage.clock() >= self.deadline)
+
+    def remaining_s(self) -> float:
+        """Give the seconds until the lease ends unless it is renewed; 0 if it has ended."""
+        return 0.0 if self._end is not None else max(0.0, self.deadline - self.storage.clock())
+
+    async def release(self) -> None:
+        """Free the objects; once is enough, and nothing is raised.
+
+        If the storage does not answer now, the release is repeated in the background. A lease that was handed off
+        is withdrawn, if it was not claimed yet.
+        """
+        end, was_lost = self._end, self.lost
+        if end not in (None, "handed off"):
+            return
+        self._end = "released"
+        if not await self.storage.release(self) and end is None:
+            was_lost = True
+        if was_lost:
+            self._end = None
+            self.lose("it ended before its release")
+
+    def let_go(self) -> None:
+        """Free the objects without waiting for it."""
+        if self._end is None:
+            self._end = "released"
+            self.storage.let_go(self)
+
+    def lose(self, why: str) -> None:
+        """Note that the lease is not ours any more."""
+        if self._end is None:
+            self._end = "lost"
+            logger.warning(
+                "the lease of %s on %s (fence %d) is lost: %s",
+                self.operation,
+                ", ".join(self.keys),
+                self.fence,
+                why,
+            )
+
+    async def hand_off(self, *, claim_within_s: float) -> str:
+        """Pass the lease on: the objects stay locked, and whoever claims the token has them.
+
+        Args:
+            claim_within_s: Seconds after which the objects are free if nobody has claimed the token.
+
+        Returns:
+            The token, for ``locks.claim`` in whatever process. It is a secret: whoever has it has the objects. If
+            it cannot be passed on, ``await lease.release()`` withdraws it.
+
+        Raises:
+            LeaseLostError: The lease has ended.
+            ConfigurationError: The storage is this process's memory, which no other process sees.
+            ServiceUnavailableError: The storage does not answer; the objects will be free.
+            ValueError: ``claim_within_s`` is no positive number, or more than a week.
+        """
+        claim_within_ms = check_claim_within(claim_within_s)
+        self.storage.check_hand_off()
+        if not self.is_held:
+            raise LeaseLostError
+        try:
+            token = await self.storage.hand_off(self, claim_within_ms)
+        except StorageUnavailableError as error:
+            raise ServiceUnavailableError(retry_after=1) from error
+        if token is None:
+            self.lose("it ended before it was handed off")
+            raise LeaseLostError
+        self._end = "handed off"
+        return token
+
+
+#: A lease is never infinite; milliseconds.
+_LONGEST_CLAIM_MS = 7 * 24 * 3600 * 1000
+
+
+def check_claim_within(claim_within_s: float) -> int:
+    """Give the milliseconds that a claim may take."""
+    if isinstance(claim_within_s, bool) or not isinstance(claim_within_s, int | float):
+        raise ValueError(f"claim_within_s is {claim_within_s!r}; give seconds")  # noqa: TRY004
+    if not 0.001 <= claim_within_s <= _LONGEST_CLAIM_MS / 1000:
+        raise ValueError(f"claim_within_s is {claim_within_s!r}; give seconds, at most those of a week")
+    return int(claim_within_s * 1000)

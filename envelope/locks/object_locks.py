@@ -1,0 +1,489 @@
+"""ObjectLocks: one change of an object at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, cast, get_args
+
+from envelope.errors.tree import ConfigurationError, ObjectLockedError, ServiceUnavailableError
+from envelope.locks.grants import Holder, LockInfo, LockStorage, Refusal
+from envelope.locks.guards import Guard, Reads, decorated, guard_endpoint, make_dependency
+from envelope.locks.holdings import Holdings, current, enter
+from envelope.locks.keys import KeyTemplate, check_keys
+from envelope.locks.lease import Lease, LeaseLostError
+from envelope.locks.retry_after import retry_after_s
+from envelope.locks.storages.opening import open_storage
+from envelope.routing.endpoints import Endpoint
+from envelope.storage.errors import StorageUnavailableError
+from envelope.storage.urls import check_namespace
+
+logger = logging.getLogger("envelope.locks")
+
+#: ``deny`` answers 503, ``allow`` goes on without a lock.
+OnOutage = Literal["deny", "allow"]
+
+#: No lease is infinite, and no question.
+_LONGEST_S = 7 * 24 * 3600.0
+
+_DOING = {"deny": "answering 503", "allow": "going on without locks"}
+
+
+class ObjectLocks:
+    """Lets one operation at a time change an object; the others are told 423 and when to come back.
+
+    Objects are named by text: ``"entity:42"``. Reads are not refused. Installed by ``install(app, locks=...)``.
+
+    Args:
+        storage: Where it stands who has which object: ``"memory://"`` for one process; for a fleet the URL of a
+            Redis or Valkey server (``redis://``, ``rediss://``, ``valkey://``, ``valkeys://``), of Sentinels
+            (``redis+sentinel://host:26379/service``), or of a cluster (``redis+cluster://``).
+        ttl_s: Seconds after which the objects of a process that died are free again; leases are renewed in the
+            background while they are held.
+        max_hold_s: Seconds after which a lease is not renewed any more, whoever holds it.
+        on_outage: What a guarded operation does while the storage does not answer: ``"deny"`` answers 503,
+            ``"allow"`` goes on without a lock.
+        timeout_s: Seconds that a question to the storage may take.
+        namespace: Tells services apart that share a server.
+
+    Raises:
+        ConfigurationError: An option is not what it should be, or the storage's client is not installed.
+    """
+
+    def __init__(
+        self,
+        storage: str | LockStorage = "memory://",
+        *,
+        ttl_s: float = 15,
+        max_hold_s: float = 120,
+        on_outage: OnOutage = "deny",
+        timeout_s: float = 0.25,
+        namespace: str = "",
+    ) -> None:
+        _check_seconds("ttl_s", ttl_s, 0.1)
+        _check_seconds("max_hold_s", max_hold_s, 0.1)
+        _check_seconds("timeout_s", timeout_s, 0.001)
+        _checked(on_outage, on_outage)
+        check_namespace(namespace)
+        if timeout_s >= ttl_s / 3:
+            raise ConfigurationError(
+                f"timeout_s is {timeout_s:g} and ttl_s is {ttl_s:g}; a lease has to be renewed several times in"
+                " its time: give ttl_s more than three times timeout_s"
+            )
+        self._on_outage = on_outage
+        self.storage: LockStorage = open_storage(
+            storage,
+            ttl_s=ttl_s,
+            max_hold_s=max_hold_s,
+            timeout_s=timeout_s,
+            namespace=namespace,
+            doing=_DOING[on_outage],
+        )
+
+    def hold(
+        self, *keys: str, operation: str | None = None, on_outage: OnOutage | None = None
+    ) -> AbstractAsyncContextManager[Lease]:
+        """Hold objects for a block of code: ``async with locks.hold("entity:42") as lease: ...``.
+
+        All are taken, or none. What the request, or a block around this one, holds already is held on. Inside a
+        request the lease is released at the end of the block, before the answer.
+
+        Args:
+            keys: The names of the objects.
+            operation: What it is done for: those who are refused wait as long as it usually takes. None means the
+                endpoint that is at work, outside of requests the kind of the object: ``"entity"``.
+            on_outage: What to do while the storage does not answer; None means as the locks do.
+
+        Returns:
+            An asynchronous context manager; its value is the lease.
+
+        Raises:
+            ObjectLockedError: Another operation has one of the objects.
+            ServiceUnavailableError: The storage does not answer.
+            LeaseLostError: At the end of the block, if the lease ended before it.
+            ValueError: A key is no name.
+        """
+        checked, outage = check_keys(keys), _checked(on_outage, self._on_outage)
+        return _Block(lambda holdings: self._take(holdings, checked, operation, outage))
+
+    async def acquire(
+        self,
+        *keys: str,
+        operation: str | None = None,
+        on_outage: OnOutage | None = None,
+        background: bool = False,
+    ) -> Lease:
+        """Take objects, all or none; inside a request they are the request's, and released with its answer.
+
+        For an object that is just being created: nobody can change it before it is whole. Outside of requests
+        whoever takes a lease releases it.
+
+        Args:
+            keys: The names of the objects.
+            operation: As by ``hold``.
+            on_outage: As by ``hold``.
+            background: Keep them until the background tasks of the request are done.
+
+        Raises:
+            ObjectLockedError: Another operation has one of the objects.
+            ServiceUnavailableError: The storage does not answer.
+            ValueError: A key is no name.
+        """
+        return await self._acquire(
+            check_keys(keys), operation, _checked(on_outage, self._on_outage), background=background
+        )
+
+    def guarded(
+        self,
+        *templates: str,
+        operation: str | None = None,
+        on_outage: OnOutage | None = None,
+        background: bool = False,
+        reads: Reads = "pass",
+    ) -> Callable[[Endpoint], Endpoint]:
+        """Lock objects while the endpoint below is at work; stands below the route decorator.
+
+        It runs after authentication and validation, with the endpoint's own arguments, so ``/e/01`` locks
+        ``e:1``::
+
+            @app.patch("/entities/{entity_id}")
+            @locks.guarded("entity:{entity_id}")
+            async def update(entity_id: int, change: Change, lease: Lease): ...
+
+        The objects are free before the client has its answer. A parameter annotated ``Lease`` is optional.
+
+        Args:
+            templates: Of the keys: parameters of the endpoint, and attributes of them, stand in braces. In
+                Starlette they are path parameters.
+            operation: As by ``hold``.
+            on_outage: As by ``hold``.
+            background: Keep the objects until the background tasks are done, not only until the answer.
+            reads: What GET, HEAD, OPTIONS, TRACE and QUERY do: ``"pass"`` runs them without a look at the locks,
+                ``"refuse"`` refuses them while an object is busy. They lock nothing.
+
+        Raises:
+            ConfigurationError: A template cannot be read, or the endpoint is a class, a generator, or has no such
+                parameter.
+        """
+        if not templates:
+            raise ConfigurationError("guarded() has no key; write guarded('entity:{entity_id}')")
+        parsed = [KeyTemplate(template) for template in templates]
+        guard = self._guard(operation, on_outage, background=background, reads=reads)
+
+        def decorate(endpoint: Endpoint) -> Endpoint:
+            decorated.add(endpoint)
+            return guard_endpoint(endpoint, guard, parsed)
+
+        return decorate
+
+    def guard(
+        self,
+        *keys: str | Callable[..., Any],
+        operation: str | None = None,
+        on_outage: OnOutage | None = None,
+        background: bool = False,
+        reads: Reads = "pass",
+    ) -> Callable[..., Awaitable[Lease]]:
+        """Make a dependency for FastAPI that locks objects from where it stands until the answer.
+
+        ``Depends(locks.guard("entity:{entity_id}"))`` reads the path parameters with the route's own types. If
+        one is invalid, nothing is locked and the framework answers 400. Dependencies run in their order: put
+        those that authenticate before it. ``Depends(locks.guard(key_function))`` takes the key from a dependency,
+        which may give several, or None for nothing to lock.
+
+        Args:
+            keys: Templates of path parameters; or one function, a dependency.
+            operation: As by ``hold``.
+            on_outage: As by ``hold``.
+            background: As by ``guarded``.
+            reads: As by ``guarded``.
+
+        Returns:
+            The dependency; its value is the lease.
+
+        Raises:
+            ConfigurationError: A template cannot be read.
+        """
+        if not keys:
+            raise ConfigurationError("guard() has no key; write guard('entity:{entity_id}')")
+        is_function = len(keys) == 1 and callable(keys[0])
+        parsed = keys if is_function else [KeyTemplate(cast("str", key)) for key in keys]
+        return make_dependency(
+            self._guard(operation, on_outage, background=background, reads=reads),
+            cast("Sequence[KeyTemplate | Callable[..., Any]]", parsed),
+        )
+
+    def claim(self, token: str) -> AbstractAsyncContextManager[Lease]:
+        """Take over what was handed off: ``async with locks.claim(token) as lease: ...``.
+
+        A token can be claimed once: a job that is delivered twice runs once. The objects are released at the end.
+
+        Args:
+            token: Of ``lease.hand_off``, in this process or another.
+
+        Returns:
+            An asynchronous context manager; its value is the lease.
+
+        Raises:
+            LeaseLostError: It was claimed before, or too late, or broken; or at the end of the block, if the lease
+                ended before it.
+            ServiceUnavailableError: The storage does not answer; the token may be spent, and the objects will be
+                free.
+            ConfigurationError: The storage is this process's memory.
+            ValueError: This is no token.
+        """
+        return _Block(lambda _: self._claim(token))
+
+    @contextmanager
+    def claim_sync(self, token: str) -> Iterator[Lease]:
+        """Take over what was handed off, in code that is not asynchronous: ``with locks.claim_sync(token) as
+        lease:``.
+
+        For workers like Celery, Dramatiq and RQ. The lease is renewed by a thread in the background.
+
+        Args:
+            token: As by ``claim``.
+
+        Raises:
+            RuntimeError: An event loop runs in this thread; it would stand still.
+            LeaseLostError: As by ``claim``.
+            ServiceUnavailableError: As by ``claim``.
+            ConfigurationError: As by ``claim``.
+            ValueError: As by ``claim``.
+        """
+        _check_no_loop()
+        lease, _ = self.storage.run(self._claim(token))
+        holdings = Holdings()
+        holdings.share(lease)
+        before = enter(holdings)
+        try:
+            yield lease
+        finally:
+            enter(before)
+            self.storage.run(lease.release())
+        if lease.lost:
+            raise LeaseLostError
+
+    async def inspect(self, key: str) -> LockInfo | None:
+        """Tell who holds an object, since when and for which operation; None if it is free.
+
+        For those who operate the service; clients are not told.
+
+        Raises:
+            ServiceUnavailableError: The storage does not answer.
+            ValueError: The key is no name.
+        """
+        check_keys((key,))
+        try:
+            holder = await self.storage.inspect(key)
+        except StorageUnavailableError as error:
+            raise ServiceUnavailableError(retry_after=1) from error
+        return None if holder is None else _info(holder)
+
+    async def break_lock(self, key: str, *, fence: int) -> bool:
+        """Free an object from whoever holds it.
+
+        The holder learns it when its lease is renewed; until then it works on. A fenced table refuses its writes
+        as soon as the next lease has written.
+
+        Args:
+            key: The name of the object.
+            fence: Of the lease that was looked at: ``(await locks.inspect(key)).fence``.
+
+        Returns:
+            Whether that very lease was broken.
+
+        Raises:
+            ServiceUnavailableError: The storage does not answer.
+            ValueError: The key is no name.
+        """
+        check_keys((key,))
+        try:
+            is_broken = await self.storage.break_lock(key, fence)
+        except StorageUnavailableError as error:
+            raise ServiceUnavailableError(retry_after=1) from error
+        if is_broken:
+            logger.warning("the lock on %s (fence %d) was broken", key, fence)
+        return is_broken
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop; an installed application does it at its end."""
+        await self.storage.aclose()
+
+    def _guard(
+        self, operation: str | None, on_outage: OnOutage | None, *, background: bool, reads: Reads
+    ) -> Guard:
+        if reads not in get_args(Reads):
+            raise ConfigurationError(f"reads is {reads!r}; give 'pass' or 'refuse'")
+        outage = _checked(on_outage, self._on_outage)
+
+        async def lock(keys: Sequence[str]) -> Lease:
+            return await self._acquire(check_keys(tuple(keys)), operation, outage, background=background)
+
+        async def look(keys: Sequence[str]) -> None:
+            await self._look(check_keys(tuple(keys)))
+
+        def unguarded(keys: Sequence[str]) -> Lease:
+            return Lease.unguarded(self.storage, tuple(keys), operation or "")
+
+        return Guard(lock, look if reads == "refuse" else None, unguarded)
+
+    async def _acquire(
+        self, keys: tuple[str, ...], operation: str | None, on_outage: OnOutage, *, background: bool
+    ) -> Lease:
+        """Take objects for the request that is at work, if there is one."""
+        holdings = current()
+        lease, is_found = await self._take(holdings, keys, operation, on_outage)
+        if holdings is None or holdings.scope is None or not lease.is_held:
+            return lease
+        if is_found:
+            if holdings.owns(lease, background=background):
+                return lease
+            lease.shares += 1
+        else:
+            holdings.share(lease)
+        holdings.own(lease, background=background)
+        return lease
+
+    async def _take(
+        self, holdings: Holdings | None, keys: tuple[str, ...], operation: str | None, on_outage: OnOutage
+    ) -> tuple[Lease, bool]:
+        """Find objects among what is held, or take those that are not.
+
+        Returns:
+            The lease, and whether it was found.
+        """
+        if holdings is not None:
+            found = {key: holdings.find(self.storage, key) for key in keys}
+            missing = tuple(key for key, lease in found.items() if lease is None)
+            first = found[keys[0]]
+            if not missing and first is not None:
+                return first, True
+            keys = missing
+        operation = operation or _name_operation(holdings, keys[0])
+        try:
+            answer = await self.storage.acquire(keys, operation)
+        except StorageUnavailableError as error:
+            if on_outage == "allow":
+                return Lease.unguarded(self.storage, keys, operation), False
+            raise ServiceUnavailableError(retry_after=1) from error
+        if isinstance(answer, Refusal):
+            raise _refuse(operation, answer.holders)
+        return answer, False
+
+    async def _look(self, keys: tuple[str, ...]) -> None:
+        """Refuse if an object is busy, as far as that is known."""
+        holdings = current()
+        for key in keys:
+            if holdings is not None and holdings.find(self.storage, key) is not None:
+                continue
+            with suppress(StorageUnavailableError):  # reads go on
+                holder = await self.storage.inspect(key)
+                if holder is not None:
+                    raise _refuse(_name_operation(holdings, key), [holder])
+
+    async def _claim(self, token: str) -> tuple[Lease, bool]:
+        try:
+            lease = await self.storage.claim(token)
+        except StorageUnavailableError as error:
+            raise ServiceUnavailableError(retry_after=1) from error
+        if lease is None:
+            raise LeaseLostError
+        return lease, False
+
+
+class _Block:
+    """A lease that is held while a block of code runs. For one block: two would not know whose lease it is."""
+
+    def __init__(self, take: Callable[[Holdings | None], Awaitable[tuple[Lease, bool]]]) -> None:
+        self._take = take
+        self._is_used = self._is_outermost = False
+        self._holdings: Holdings | None = None
+
+    async def __aenter__(self) -> Lease:
+        if self._is_used:
+            raise RuntimeError("this was used before; call hold(...) or claim(...) for each block")
+        self._is_used = True
+        holdings = current()
+        lease, is_found = await self._take(holdings)
+        self._lease = lease
+        if not lease.is_held:
+            return lease  # the owner lets work go on without
+        if is_found:
+            lease.shares += 1
+        if holdings is None:
+            holdings = Holdings()
+            self._before, self._is_outermost = enter(holdings), True
+        if not is_found:
+            holdings.share(lease)
+        self._holdings = holdings
+        return lease
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: object
+    ) -> None:
+        if self._is_outermost:
+            enter(self._before)
+        if self._holdings is not None:
+            await self._holdings.drop(self._lease)
+            if self._lease.lost and exc is None:
+                raise LeaseLostError
+
+
+def _name_operation(holdings: Holdings | None, key: str) -> str:
+    if holdings is not None and holdings.scope is not None:
+        endpoint = holdings.scope.get("endpoint")
+        if endpoint is not None:
+            return str(getattr(endpoint, "__qualname__", type(endpoint).__qualname__))
+    return key.partition(":")[0]
+
+
+def _refuse(operation: str, holders: Sequence[Holder]) -> ObjectLockedError:
+    for holder in holders:
+        logger.info(
+            "%s was refused: %s is held for %s by %s since %.3f s (fence %d)",
+            operation,
+            holder.key,
+            holder.operation,
+            holder.process,
+            holder.age_ms / 1000,
+            holder.fence,
+        )
+    return ObjectLockedError(retry_after=retry_after_s(holders), headers={"Cache-Control": "no-store"})
+
+
+def _info(holder: Holder) -> LockInfo:
+    return LockInfo(
+        key=holder.key,
+        fence=holder.fence,
+        operation=holder.operation,
+        holder=holder.process,
+        since=datetime.now(UTC) - timedelta(milliseconds=holder.age_ms),
+        age_s=holder.age_ms / 1000,
+        expires_in_s=holder.rest_ms / 1000,
+        state="handed_off" if holder.is_handed_off else "held",
+    )
+
+
+def _checked(on_outage: OnOutage | None, default: OnOutage) -> OnOutage:
+    if on_outage is None:
+        return default
+    if on_outage not in get_args(OnOutage):
+        raise ConfigurationError(f"on_outage is {on_outage!r}; give 'deny' or 'allow'")
+    return on_outage
+
+
+def _check_seconds(name: str, value: object, least: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= _LONGEST_S:
+        raise ConfigurationError(f"{name} is {value!r}; give seconds, from {least:g} to {_LONGEST_S:g}")
+
+
+def _check_no_loop() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError("claim_sync() would stop the event loop that runs here; use: async with locks.claim(token)")

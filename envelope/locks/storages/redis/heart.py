@@ -1,0 +1,248 @@
+"""Heart: what goes on for a process's leases without anybody waiting for it.
+
+Leases are renewed, and releases repeated that had no answer, in a thread of its own with a connection of its own.
+So neither an event loop that is kept busy, nor a request that was cancelled, nor a loop that has ended, makes a
+lease end early or last too long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from typing import Any, Protocol, TypeVar
+from weakref import WeakSet
+
+from envelope.locks.lease import Lease
+from envelope.storage.errors import StorageUnavailableError
+
+#: The share of its time that the holder of a lease does not count on: clocks run apart, and work has to end
+#: before.
+MARGIN = 0.1
+
+#: A lease is renewed after this share of its time ...
+_RENEWED_AFTER = 1 / 3
+
+#: ... and looked at so often in it.
+_LOOKS = 6
+
+#: How long is waited between two attempts to free something, in seconds.
+_AGAIN_S = 0.1
+
+#: How long whoever ends waits for what is still to be freed, in seconds.
+_FAREWELL_S = 0.5
+
+T = TypeVar("T")
+
+
+class Renewable(Protocol):
+    """What is asked of the storage."""
+
+    def clock(self) -> float:
+        """Give seconds that only grow."""
+
+    async def renew(self, lease: Lease, ttl_s: float) -> bool:
+        """Prolong a lease; False if it has ended."""
+
+    async def free(self, token: str, keys: tuple[str, ...]) -> None:
+        """Free whatever a token has."""
+
+    async def close_line(self) -> None:
+        """Close the connections of the running event loop."""
+
+
+class Heart:
+    """Renews the leases of one process, and frees what nobody waits for.
+
+    The thread starts with the first lease and sleeps while there is none.
+
+    Args:
+        storage: Whose leases they are.
+        ttl_s: How long a lease lasts unless it is renewed.
+        max_hold_s: How long a lease is renewed.
+    """
+
+    def __init__(self, storage: Renewable, *, ttl_s: float, max_hold_s: float) -> None:
+        self._storage = storage
+        self._ttl_s = ttl_s
+        self._max_hold_s = max_hold_s
+        self.begin_anew()
+        _hearts.add(self)
+
+    def begin_anew(self) -> None:
+        """Forget everything: a forked process has no thread, and the leases are its parent's."""
+        self._lock = threading.Lock()
+        self._leases: dict[int, Lease] = {}
+        self._thread: _Thread | None = None
+        self._is_awake = False
+
+    def watch(self, lease: Lease) -> None:
+        """Renew a lease from now on."""
+        self._leases[id(lease)] = lease
+        if not self._is_awake:  # else the thread sees it in time
+            with self._lock:
+                self._started().wake()
+
+    def forget(self, lease: Lease) -> None:
+        """Do not renew a lease any more."""
+        self._leases.pop(id(lease), None)
+
+    def let_go(self, token: str, keys: tuple[str, ...], lasting_s: float) -> None:
+        """Free what a token may have, as soon as the storage answers.
+
+        Args:
+            token: May have the objects.
+            keys: The objects.
+            lasting_s: After so long they are free anyway.
+        """
+        with self._lock:
+            self._started().do(self._free(token, keys, lasting_s))
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something in the thread's event loop, and wait for it."""
+        with self._lock:
+            result = asyncio.run_coroutine_threadsafe(work, self._started().loop)
+        try:
+            return result.result()
+        finally:
+            result.cancel()  # if the wait was interrupted
+
+    async def aclose(self) -> None:
+        """End the thread, when what is to be freed is free, or a moment has passed."""
+        thread = self._ended()
+        if thread is not None:
+            await asyncio.to_thread(thread.join)
+
+    def close(self) -> None:
+        """End the thread, and wait for it."""
+        thread = self._ended()
+        if thread is not None:
+            thread.join()
+
+    def _started(self) -> _Thread:
+        if self._thread is None:
+            self._thread = _Thread(self._beat, self._storage.close_line)
+        return self._thread
+
+    def _ended(self) -> _Thread | None:
+        with self._lock:
+            thread, self._thread = self._thread, None
+            self._is_awake = False
+            if thread is not None:
+                thread.stop()
+        return thread
+
+    async def _beat(self, woken: asyncio.Event) -> None:
+        while True:
+            woken.clear()
+            self._is_awake = True
+            await asyncio.gather(*(self._renew(lease) for lease in list(self._leases.values())))
+            pause_s = self._ttl_s / _LOOKS if self._leases else None
+            if pause_s is None:
+                self._is_awake = False
+                if self._leases:  # one came in between
+                    continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await woken.wait()
+
+    async def _renew(self, lease: Lease) -> None:
+        now = self._storage.clock()
+        ttl_s = min(self._ttl_s, lease.since + self._max_hold_s - now)
+        if ttl_s <= 0:
+            self._lose(lease, f"it was held longer than max_hold_s={self._max_hold_s:g}")
+        elif not lease.is_held:
+            self._lose(lease, "it could not be renewed in time")
+        elif now >= lease.renewed_at + self._ttl_s * _RENEWED_AFTER:
+            with suppress(StorageUnavailableError):  # there is another look before it ends
+                is_renewed = await self._storage.renew(lease, ttl_s)
+                if id(lease) not in self._leases:
+                    return  # released meanwhile, or handed off
+                if not is_renewed:
+                    self._lose(lease, "somebody else has it, or it was broken")
+                elif lease.is_held:  # once lost is lost
+                    lease.renewed_at = now
+                    lease.deadline = now + ttl_s * (1 - MARGIN)
+
+    def _lose(self, lease: Lease, why: str) -> None:
+        self.forget(lease)
+        lease.lose(why)
+
+    async def _free(self, token: str, keys: tuple[str, ...], lasting_s: float) -> None:
+        free_at = self._storage.clock() + lasting_s
+        while self._storage.clock() < free_at:
+            with suppress(StorageUnavailableError):
+                await self._storage.free(token, keys)
+                return
+            await asyncio.sleep(_AGAIN_S)
+
+
+class _Thread:
+    """An event loop in a thread of its own.
+
+    Args:
+        work: Goes on until the thread is stopped; is given what ``wake`` sets.
+        finish: Is awaited at the end.
+    """
+
+    def __init__(
+        self, work: Callable[[asyncio.Event], Coroutine[Any, Any, None]], finish: Callable[[], Awaitable[None]]
+    ) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._work = work
+        self._finish = finish
+        self._woken = asyncio.Event()
+        self._stopped = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._thread = threading.Thread(target=self._run, name="envelope-leases", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        self.loop.call_soon_threadsafe(self._woken.set)
+
+    def do(self, task: Coroutine[Any, Any, None]) -> None:
+        self.loop.call_soon_threadsafe(self._begin, task)
+
+    def stop(self) -> None:
+        """Begin to end; what was asked before is still done."""
+        self.loop.call_soon_threadsafe(self._stopped.set)
+
+    def join(self) -> None:
+        self._thread.join(2 * _FAREWELL_S)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
+            runner.run(self._live())
+
+    async def _live(self) -> None:
+        work = self.loop.create_task(self._work(self._woken))
+        await self._stopped.wait()
+        work.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_FAREWELL_S)
+        await self._finish()
+
+
+_hearts: WeakSet[Heart] = WeakSet()
+
+
+def _begin_anew() -> None:
+    for heart in _hearts:
+        heart.begin_anew()
+
+
+@atexit.register
+def _end() -> None:
+    for heart in list(_hearts):
+        heart.close()
+
+
+os.register_at_fork(after_in_child=_begin_anew)

@@ -1,0 +1,117 @@
+"""How a storage in trouble is spared, and how it is found out that it answers again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from envelope.storage.clock import monotonic_ms
+from envelope.storage.errors import StorageUnavailableError
+
+#: Round trips in a row without an answer after which the storage is not asked any more ...
+_FAILURES = 5
+
+#: ... for so long; then one request asks again.
+_PAUSE_MS = 1000
+
+T = TypeVar("T")
+
+
+class Breaker:
+    """Spares a storage in trouble, and the requests that would wait for it.
+
+    After a few failures it is open, and nothing should be asked. After a pause one request at a time tries; the
+    first answer closes it. What is done without an answer is the business of whoever asks.
+
+    Args:
+        name: The storage's name in the log, without credentials.
+        logger: Where the first failure in a row is told, and its end.
+        what: What the storage is for, in the log: ``"the rate limit storage"``.
+        doing: What is done without an answer, in the log: ``"answering 503"``.
+        clock: Milliseconds that only grow.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        logger: logging.Logger,
+        *,
+        what: str,
+        doing: str,
+        clock: Callable[[], int] = monotonic_ms,
+    ) -> None:
+        self._name = name
+        self._logger = logger
+        self._what = what
+        self._doing = doing
+        self._clock = clock
+        self._failures = 0
+        self._incident: object = None
+        self._is_open = self._is_probing = False
+        self._ask_at = 0
+
+    def may_ask(self) -> bool:
+        """Tell whether the storage should be asked now.
+
+        While the breaker is open, whoever is told so is the only one until the answer, and for a pause.
+        """
+        if not self._is_open:
+            return True
+        now = self._clock()
+        if now < self._ask_at or self._is_probing:
+            return False
+        self._ask_at = now + _PAUSE_MS
+        return True
+
+    async def ask(self, answer: Awaitable[T], timeout_s: float | None = None) -> T:
+        """Wait for an answer, and learn from it.
+
+        Args:
+            answer: What the storage was asked. Ask ``may_ask`` first, unless only the storage will do.
+            timeout_s: How long it may take; None if the storage keeps its own deadline.
+
+        Raises:
+            StorageUnavailableError: The storage does not answer.
+        """
+        is_probe, self._is_probing = self._is_open, self._is_open
+        try:
+            async with asyncio.timeout(timeout_s):
+                result = await answer
+        except StorageUnavailableError as error:
+            if error.is_outage:
+                self._note_failure(error)
+            raise
+        except TimeoutError as error:
+            late = StorageUnavailableError(f"no answer within {timeout_s} s")
+            self._note_failure(late)
+            raise late from error
+        finally:
+            if is_probe:
+                self._is_probing = False
+        self._note_answer()
+        return result
+
+    def retry_after_s(self) -> int:
+        """Give the whole seconds after which asking may help: what is left of the pause, at least 1."""
+        pause_ms = self._ask_at - self._clock() if self._is_open else _PAUSE_MS
+        return max(1, math.ceil(pause_ms / 1000))
+
+    def _note_answer(self) -> None:
+        self._is_open = False
+        if self._failures:
+            self._failures = 0
+            self._logger.warning("%s %s answers again", self._what, self._name)
+
+    def _note_failure(self, error: StorageUnavailableError) -> None:
+        if error.incident is not None and error.incident is self._incident:
+            return  # many requests share a round trip, and its failure
+        self._incident = error.incident
+        self._failures += 1
+        if self._failures == 1:
+            self._logger.error("%s %s does not answer (%s): %s", self._what, self._name, error, self._doing)
+        if self._failures >= _FAILURES:
+            self._is_open = True
+            self._ask_at = self._clock() + _PAUSE_MS
