@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary, WeakSet
 from starlette.requests import HTTPConnection
 
 from envelope.errors.tree import ConfigurationError
-from envelope.locks.holdings import Holdings, current
+from envelope.locks.holdings import RequestLeases, current_request
 from envelope.locks.keys import KeyTemplate
 from envelope.locks.lease import Lease
 from envelope.routing.endpoints import Endpoint, runner
@@ -39,9 +39,9 @@ class Guard(NamedTuple):
     look: Callable[[Sequence[str]], Awaitable[None]] | None
     unguarded: Callable[[Sequence[str]], Lease]
 
-    async def stand(self, holdings: Holdings, keys: Callable[[], Sequence[str]]) -> Lease:
+    async def stand(self, request: RequestLeases, keys: Callable[[], Sequence[str]]) -> Lease:
         """Do what the request's method asks for."""
-        if holdings.scope.get("method") not in _SAFE:
+        if request.scope.get("method") not in _SAFE:
             return await self.lock(keys())
         if self.look is not None:
             await self.look(keys())
@@ -72,9 +72,9 @@ def guard_endpoint(endpoint: Endpoint, guard: Guard, templates: Sequence[KeyTemp
 
     @functools.wraps(endpoint)
     async def guarded(*args: Any, **kwargs: Any) -> Any:
-        holdings = _request_of(endpoint.__qualname__)
+        request = _request_of(endpoint.__qualname__)
         lease = await guard.stand(
-            holdings, lambda: _keys(templates, kwargs if not args else _named(signature, args, kwargs), endpoint)
+            request, lambda: _keys(templates, kwargs if not args else _named(signature, args, kwargs), endpoint)
         )
         for name in wants_lease:
             kwargs[name] = lease
@@ -99,9 +99,9 @@ def make_dependency(
         from fastapi import Depends  # noqa: PLC0415 - FastAPI is optional, and whoever calls this has it
 
         async def guard_given(key: Any = Depends(keys[0])) -> Lease:  # noqa: B008
-            holdings = _request_of("a dependency")
+            request = _request_of("a dependency")
             given = [] if key is None else [key] if isinstance(key, str) else list(key)
-            return await guard.stand(holdings, lambda: given) if given else guard.unguarded(())
+            return await guard.stand(request, lambda: given) if given else guard.unguarded(())
 
         return guard_given
 
@@ -110,7 +110,7 @@ def make_dependency(
     fields_of: WeakKeyDictionary[Any, Mapping[str, Any]] = WeakKeyDictionary()
 
     async def guard_path(connection: HTTPConnection) -> Lease:
-        holdings = _request_of("a dependency")
+        request = _request_of("a dependency")
         endpoint = connection.scope["endpoint"]
         fields = fields_of.get(endpoint)
         if fields is None:
@@ -120,19 +120,19 @@ def make_dependency(
             values[name], errors = fields[name].validate(connection.path_params[name], {}, loc=("path", name))
             if errors:
                 return guard.unguarded(())  # the framework answers it
-        return await guard.stand(holdings, lambda: [template.key(values) for template in templates])
+        return await guard.stand(request, lambda: [template.key(values) for template in templates])
 
     return guard_path
 
 
-def _request_of(what: str) -> Holdings:
-    holdings = current()
-    if holdings is None or holdings.scope is None:
+def _request_of(what: str) -> RequestLeases:
+    request = current_request()
+    if request is None:
         raise ConfigurationError(
             f"a lock guards {what}, but no request is at work that it could belong to: call install(app,"
             " locks=...) for the application, or use locks.hold(...) outside of requests"
         )
-    return holdings
+    return request
 
 
 def _keys(templates: Sequence[KeyTemplate], values: Mapping[str, Any], endpoint: Callable[..., Any]) -> list[str]:

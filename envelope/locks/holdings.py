@@ -1,7 +1,8 @@
-"""What is held by the request, or by the block of code, that is at work: it belongs to it and is released with it.
+"""What is held where code is at work: by its request, and by the blocks around it.
 
-A hold inside finds what is held outside, and takes nothing again: an operation may call others that lock the same
-object. Who calls is told by the context (PEP 567), so a task or a thread that a request starts belongs to it.
+Whoever locks an object that is held there already finds that lease and takes nothing again: an operation may
+call others that lock the same object. What is held is told by the context (PEP 567), so a task or a thread finds
+what was held where it was started; what another one takes beside it, it does not find.
 """
 
 from __future__ import annotations
@@ -15,108 +16,120 @@ from envelope.wire.ending import Ending
 from envelope.wire.exchange import Exchange
 
 
-class Holdings:
-    """The leases of one request, or of one block outside of requests.
+class RequestLeases:
+    """The leases that belong to one request.
 
     Attributes:
-        scope: Of the request; None outside.
+        scope: Of the request.
     """
 
-    __slots__ = ("_exchange", "_found", "_until_answer", "_until_end", "scope")
+    __slots__ = ("_exchange", "_until_answer", "_until_end", "scope")
 
-    def __init__(self, scope: Any = None, exchange: Exchange | None = None) -> None:
+    def __init__(self, scope: Any, exchange: Exchange | None) -> None:
         self.scope = scope
         self._exchange = exchange
-        #: What a hold inside may find.
-        self._found: list[Lease] = []
-        #: What the request itself holds: until the client has its answer, and until the background tasks are done.
+        # Until the client has its answer, and until the background tasks are done; None when that is over.
         self._until_answer: list[Lease] | None = []
         self._until_end: list[Lease] | None = []
 
     @property
-    def are_over(self) -> bool:
+    def is_over(self) -> bool:
         """Whether nothing can belong to the request any more."""
         return self._until_end is None
 
-    def find(self, storage: LockStorage, key: str) -> Lease | None:
-        """Give the lease on an object that is held already."""
-        for lease in self._found:
-            if key in lease.keys and lease.storage is storage and lease.is_held:
-                return lease
-        return None
+    @property
+    def leases(self) -> list[Lease]:
+        """What the request holds."""
+        return [*(self._until_answer or ()), *(self._until_end or ())]
 
-    def share(self, lease: Lease) -> None:
-        """Let a hold inside find a lease."""
-        self._found.append(lease)
-
-    async def drop(self, lease: Lease) -> None:
-        """Give back one share of a lease; the last one releases it."""
-        lease.shares -= 1
-        if not lease.shares:
-            self._found.remove(lease)
-            await lease.release()
-
-    def own(self, lease: Lease, *, background: bool) -> None:
-        """Make a share of a lease the request's own.
+    def keep(self, lease: Lease, *, background: bool) -> None:
+        """Hold a lease as long as the request lasts.
 
         Args:
-            lease: Was taken, or found and counted once more.
+            lease: Was taken, or found and shared.
             background: Keep it until the background tasks are done, not only until the answer.
         """
-        assert self._until_end is not None
         if background or self._until_answer is None:
+            assert self._until_end is not None
             self._until_end.append(lease)
-        else:
-            self._until_answer.append(lease)
-            if self._exchange is not None and self._exchange.ending is None:
-                self._exchange.ending = Ending(self.scope, self.answer)
+            return
+        self._until_answer.append(lease)
+        if self._exchange is not None and self._exchange.ending is None:
+            self._exchange.ending = Ending(self.scope, self.answer)
 
-    def owns(self, lease: Lease, *, background: bool) -> bool:
-        """Tell whether the request has a share of a lease that lasts long enough."""
+    def keeps(self, lease: Lease, *, background: bool) -> bool:
+        """Tell whether the request holds a lease so long already."""
         return lease in (self._until_end or ()) or (not background and lease in (self._until_answer or ()))
 
     async def answer(self) -> None:
         """Release what is not for the background tasks; awaited before the client has its answer."""
         leases, self._until_answer = self._until_answer or [], None
-        await self._drop_all(leases)
+        await _drop_all(leases)
 
     async def end(self) -> None:
-        """Release everything that is the request's."""
-        leases = [*(self._until_answer or ()), *(self._until_end or ())]
-        self._until_answer = self._until_end = None
-        await self._drop_all(leases)
+        """Release everything."""
+        leases, self._until_answer, self._until_end = self.leases, None, None
+        await _drop_all(leases)
 
     def let_go(self) -> None:
-        """Release everything that is the request's, without waiting."""
-        leases = [*(self._until_answer or ()), *(self._until_end or ())]
-        self._until_answer = self._until_end = None
+        """Release everything, without waiting."""
+        leases, self._until_answer, self._until_end = self.leases, None, None
         for lease in leases:
-            lease.shares -= 1
-            if not lease.shares:
-                lease.let_go()
-
-    async def _drop_all(self, leases: list[Lease]) -> None:
-        try:
-            while leases:
-                await self.drop(leases.pop())
-        finally:
-            for lease in leases:  # cancelled in between
-                lease.shares -= 1
-                if not lease.shares:
-                    lease.let_go()
+            lease.drop_without_waiting()
 
 
-_current: ContextVar[Holdings | None] = ContextVar("envelope.locks", default=None)
+class Held:
+    """A lease that a block of code holds, and where the block stands."""
+
+    __slots__ = ("lease", "outside")
+
+    def __init__(self, lease: Lease, outside: Held | RequestLeases | None) -> None:
+        self.lease = lease
+        self.outside = outside
 
 
-def current() -> Holdings | None:
-    """Give what the request or block that is at work holds; None if none is, or it is over."""
-    holdings = _current.get()
-    return None if holdings is None or holdings.are_over else holdings
+_here: ContextVar[Held | RequestLeases | None] = ContextVar("envelope.locks", default=None)
 
 
-def enter(holdings: Holdings | None) -> Holdings | None:
-    """Begin with a request or a block, and give what was at work before, to be entered again at its end."""
-    before = _current.get()
-    _current.set(holdings)
-    return before
+def enter(inside: Held | RequestLeases | None) -> Held | RequestLeases | None:
+    """Begin a request or a block, and give where it stands: what is to be entered at its end."""
+    outside = _here.get()
+    _here.set(inside)
+    return outside
+
+
+def here() -> Held | RequestLeases | None:
+    """Give where the code that asks is at work."""
+    return _here.get()
+
+
+def current_request() -> RequestLeases | None:
+    """Give the request that is at work; None outside of requests, or when it is over."""
+    place = _here.get()
+    while isinstance(place, Held):
+        place = place.outside
+    return None if place is None or place.is_over else place
+
+
+def find(storage: LockStorage, key: str) -> Lease | None:
+    """Give the lease on an object that is held here already."""
+    place = _here.get()
+    while isinstance(place, Held):
+        if _holds(place.lease, storage, key):
+            return place.lease
+        place = place.outside
+    leases = () if place is None else place.leases
+    return next((lease for lease in leases if _holds(lease, storage, key)), None)
+
+
+def _holds(lease: Lease, storage: LockStorage, key: str) -> bool:
+    return key in lease.keys and lease.keeper is storage and lease.is_held
+
+
+async def _drop_all(leases: list[Lease]) -> None:
+    try:
+        while leases:
+            await leases.pop().drop()
+    finally:
+        for lease in leases:  # cancelled in between
+            lease.drop_without_waiting()

@@ -68,20 +68,21 @@ class Lease:
 
     __slots__ = (
         "_end",
+        "_is_free",
+        "_shares",
         "deadline",
         "fence",
+        "keeper",
         "keys",
         "operation",
         "renewed_at",
-        "shares",
         "since",
-        "storage",
         "token",
     )
 
     def __init__(
         self,
-        storage: Keeper,
+        keeper: Keeper,
         keys: tuple[str, ...],
         token: Any,
         fence: int,
@@ -90,7 +91,7 @@ class Lease:
         since: float,
         deadline: float,
     ) -> None:
-        self.storage = storage
+        self.keeper = keeper
         self.keys = keys
         #: Tells this lease from all others, to its storage only.
         self.token = token
@@ -99,15 +100,16 @@ class Lease:
         #: When it was asked for, was last renewed, and ends; by the storage's clock, which nobody sets.
         self.since = self.renewed_at = since
         self.deadline = deadline
-        #: How many hold it: whoever took it, and the holds inside that found it there.
-        self.shares = 1
+        #: How many hold it: whoever took it, and those who found it there.
+        self._shares = 1
         self._end: End | None = None
+        self._is_free = False
 
     @classmethod
-    def unguarded(cls, storage: Keeper, keys: tuple[str, ...], operation: str) -> Lease:
+    def unguarded(cls, keeper: Keeper, keys: tuple[str, ...], operation: str) -> Lease:
         """Give what stands for a lease where nothing was locked."""
-        lease = cls(storage, keys, None, 0, operation=operation, since=0, deadline=0)
-        lease._end = "unguarded"
+        lease = cls(keeper, keys, None, 0, operation=operation, since=0, deadline=0)
+        lease._end, lease._is_free = "unguarded", True
         return lease
 
     def __repr__(self) -> str:
@@ -121,7 +123,7 @@ class Lease:
     @property
     def is_held(self) -> bool:
         """Whether the objects are still this lease's, as far as this process can tell."""
-        return self._end is None and self.storage.clock() < self.deadline
+        return self._end is None and self.keeper.clock() < self.deadline
 
     @property
     def lost(self) -> bool:
@@ -130,11 +132,11 @@ class Lease:
         True from the moment at which nobody can vouch for the lease any more, also while the storage is out of
         reach.
         """
-        return self._end == "lost" or (self._end is None and self.storage.clock() >= self.deadline)
+        return self._end == "lost" or (self._end is None and self.keeper.clock() >= self.deadline)
 
     def remaining_s(self) -> float:
         """Give the seconds until the lease ends unless it is renewed; 0 if it has ended."""
-        return 0.0 if self._end is not None else max(0.0, self.deadline - self.storage.clock())
+        return 0.0 if self._end is not None else max(0.0, self.deadline - self.keeper.clock())
 
     async def release(self) -> None:
         """Free the objects; once is enough, and nothing is raised.
@@ -142,21 +144,34 @@ class Lease:
         If the storage does not answer now, the release is repeated in the background. A lease that was handed off
         is withdrawn, if it was not claimed yet.
         """
-        end, was_lost = self._end, self.lost
-        if end not in (None, "handed off"):
+        if self._is_free:
             return
-        self._end = "released"
-        if not await self.storage.release(self) and end is None:
-            was_lost = True
-        if was_lost:
-            self._end = None
-            self.lose("it ended before its release")
-
-    def let_go(self) -> None:
-        """Free the objects without waiting for it."""
+        self._is_free = True
+        is_handed_off, was_lost = self._end == "handed off", self.lost
         if self._end is None:
             self._end = "released"
-            self.storage.let_go(self)
+        if (not await self.keeper.release(self) and not is_handed_off) or was_lost:
+            self._end = None if self._end == "released" else self._end
+            self.lose("it ended before its release")
+
+    def share(self) -> Lease:
+        """Hold the lease once more; the last of those who hold it releases it."""
+        self._shares += 1
+        return self
+
+    async def drop(self) -> None:
+        """Do not hold the lease any more; what was handed off stays so."""
+        self._shares -= 1
+        if not self._shares and self._end != "handed off":
+            await self.release()
+
+    def drop_without_waiting(self) -> None:
+        """Do not hold the lease any more; it is released in the background."""
+        self._shares -= 1
+        if not self._shares and self._end != "handed off" and not self._is_free:
+            self._is_free = True
+            self._end = self._end or "released"
+            self.keeper.let_go(self)
 
     def lose(self, why: str) -> None:
         """Note that the lease is not ours any more."""
@@ -187,11 +202,11 @@ class Lease:
             ValueError: ``claim_within_s`` is no positive number, or more than a week.
         """
         claim_within_ms = check_claim_within(claim_within_s)
-        self.storage.check_hand_off()
+        self.keeper.check_hand_off()
         if not self.is_held:
             raise LeaseLostError
         try:
-            token = await self.storage.hand_off(self, claim_within_ms)
+            token = await self.keeper.hand_off(self, claim_within_ms)
         except StorageUnavailableError as error:
             raise ServiceUnavailableError(retry_after=1) from error
         if token is None:

@@ -8,7 +8,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from envelope.locks.guards import decorated
-from envelope.locks.holdings import Holdings, enter
+from envelope.locks.holdings import RequestLeases, enter
 from envelope.locks.object_locks import ObjectLocks
 from envelope.routing.endpoints import check_decorated
 from envelope.wire.exchange import KEY as EXCHANGE
@@ -48,12 +48,12 @@ class LocksMiddleware:
                 if scope["type"] == "lifespan":
                     await self._locks.aclose()  # after the application's own shutdown
             return
-        holdings = Holdings(scope, scope.get(EXCHANGE))
-        before = enter(holdings)
+        leases = RequestLeases(scope, scope.get(EXCHANGE))
+        outside = enter(leases)
         try:
             await self.app(scope, receive, send)
-            await holdings.end()
+            await leases.end()
         finally:
-            enter(before)
+            enter(outside)
             # Nobody waits for the answer of a request that was cancelled, or that failed without one.
-            holdings.let_go()
+            leases.let_go()

@@ -12,7 +12,7 @@ from typing import Any, Literal, cast, get_args
 from envelope.errors.tree import ConfigurationError, ObjectLockedError, ServiceUnavailableError
 from envelope.locks.grants import Holder, LockInfo, LockStorage, Refusal
 from envelope.locks.guards import Guard, Reads, decorated, guard_endpoint, make_dependency
-from envelope.locks.holdings import Holdings, current, enter
+from envelope.locks.holdings import Held, current_request, enter, find, here
 from envelope.locks.keys import KeyTemplate, check_keys
 from envelope.locks.lease import Lease, LeaseLostError
 from envelope.locks.retry_after import retry_after_s
@@ -107,7 +107,7 @@ class ObjectLocks:
             ValueError: A key is no name.
         """
         checked, outage = check_keys(keys), _checked(on_outage, self._on_outage)
-        return _Block(lambda holdings: self._take(holdings, checked, operation, outage))
+        return _Block(lambda: self._take(checked, operation, outage))
 
     async def acquire(
         self,
@@ -235,7 +235,7 @@ class ObjectLocks:
             ConfigurationError: The storage is this process's memory.
             ValueError: This is no token.
         """
-        return _Block(lambda _: self._claim(token))
+        return _Block(lambda: self._claim(token))
 
     @contextmanager
     def claim_sync(self, token: str) -> Iterator[Lease]:
@@ -255,15 +255,13 @@ class ObjectLocks:
             ValueError: As by ``claim``.
         """
         _check_no_loop()
-        lease, _ = self.storage.run(self._claim(token))
-        holdings = Holdings()
-        holdings.share(lease)
-        before = enter(holdings)
+        lease = self.storage.run(self._claim(token))
+        outside = enter(Held(lease, here()))
         try:
             yield lease
         finally:
-            enter(before)
-            self.storage.run(lease.release())
+            enter(outside)
+            self.storage.run(lease.drop())
         if lease.lost:
             raise LeaseLostError
 
@@ -335,107 +333,80 @@ class ObjectLocks:
         self, keys: tuple[str, ...], operation: str | None, on_outage: OnOutage, *, background: bool
     ) -> Lease:
         """Take objects for the request that is at work, if there is one."""
-        holdings = current()
-        lease, is_found = await self._take(holdings, keys, operation, on_outage)
-        if holdings is None or holdings.scope is None or not lease.is_held:
-            return lease
-        if is_found:
-            if holdings.owns(lease, background=background):
-                return lease
-            lease.shares += 1
-        else:
-            holdings.share(lease)
-        holdings.own(lease, background=background)
+        lease = await self._take(keys, operation, on_outage)
+        request = current_request()
+        if request is not None and lease.is_held:
+            if request.keeps(lease, background=background):
+                await lease.drop()
+            else:
+                request.keep(lease, background=background)
         return lease
 
-    async def _take(
-        self, holdings: Holdings | None, keys: tuple[str, ...], operation: str | None, on_outage: OnOutage
-    ) -> tuple[Lease, bool]:
-        """Find objects among what is held, or take those that are not.
-
-        Returns:
-            The lease, and whether it was found.
-        """
-        if holdings is not None:
-            found = {key: holdings.find(self.storage, key) for key in keys}
-            missing = tuple(key for key, lease in found.items() if lease is None)
-            first = found[keys[0]]
-            if not missing and first is not None:
-                return first, True
-            keys = missing
-        operation = operation or _name_operation(holdings, keys[0])
+    async def _take(self, keys: tuple[str, ...], operation: str | None, on_outage: OnOutage) -> Lease:
+        """Share what is held here already, or take what is not."""
+        found = [find(self.storage, key) for key in keys]
+        missing = tuple(key for key, lease in zip(keys, found, strict=True) if lease is None)
+        if not missing:
+            assert found[0] is not None
+            return found[0].share()
+        operation = operation or _name_operation(missing[0])
         try:
-            answer = await self.storage.acquire(keys, operation)
+            answer = await self.storage.acquire(missing, operation)
         except StorageUnavailableError as error:
             if on_outage == "allow":
-                return Lease.unguarded(self.storage, keys, operation), False
+                return Lease.unguarded(self.storage, missing, operation)
             raise ServiceUnavailableError(retry_after=1) from error
         if isinstance(answer, Refusal):
             raise _refuse(operation, answer.holders)
-        return answer, False
+        return answer
 
     async def _look(self, keys: tuple[str, ...]) -> None:
         """Refuse if an object is busy, as far as that is known."""
-        holdings = current()
         for key in keys:
-            if holdings is not None and holdings.find(self.storage, key) is not None:
-                continue
-            with suppress(StorageUnavailableError):  # reads go on
-                holder = await self.storage.inspect(key)
-                if holder is not None:
-                    raise _refuse(_name_operation(holdings, key), [holder])
+            if find(self.storage, key) is None:
+                with suppress(StorageUnavailableError):  # reads go on
+                    holder = await self.storage.inspect(key)
+                    if holder is not None:
+                        raise _refuse(_name_operation(key), [holder])
 
-    async def _claim(self, token: str) -> tuple[Lease, bool]:
+    async def _claim(self, token: str) -> Lease:
         try:
             lease = await self.storage.claim(token)
         except StorageUnavailableError as error:
             raise ServiceUnavailableError(retry_after=1) from error
         if lease is None:
             raise LeaseLostError
-        return lease, False
+        return lease
 
 
 class _Block:
-    """A lease that is held while a block of code runs. For one block: two would not know whose lease it is."""
+    """Holds a lease while a block of code runs; for one block, because two would not know whose lease it is."""
 
-    def __init__(self, take: Callable[[Holdings | None], Awaitable[tuple[Lease, bool]]]) -> None:
+    def __init__(self, take: Callable[[], Awaitable[Lease]]) -> None:
         self._take = take
-        self._is_used = self._is_outermost = False
-        self._holdings: Holdings | None = None
+        self._is_used = False
 
     async def __aenter__(self) -> Lease:
         if self._is_used:
             raise RuntimeError("this was used before; call hold(...) or claim(...) for each block")
         self._is_used = True
-        holdings = current()
-        lease, is_found = await self._take(holdings)
-        self._lease = lease
-        if not lease.is_held:
-            return lease  # the owner lets work go on without
-        if is_found:
-            lease.shares += 1
-        if holdings is None:
-            holdings = Holdings()
-            self._before, self._is_outermost = enter(holdings), True
-        if not is_found:
-            holdings.share(lease)
-        self._holdings = holdings
-        return lease
+        self._lease = await self._take()
+        self._outside = enter(Held(self._lease, here()))
+        return self._lease
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: object
     ) -> None:
-        if self._is_outermost:
-            enter(self._before)
-        if self._holdings is not None:
-            await self._holdings.drop(self._lease)
-            if self._lease.lost and exc is None:
-                raise LeaseLostError
+        enter(self._outside)
+        await self._lease.drop()
+        if self._lease.lost and exc is None:
+            raise LeaseLostError
 
 
-def _name_operation(holdings: Holdings | None, key: str) -> str:
-    if holdings is not None and holdings.scope is not None:
-        endpoint = holdings.scope.get("endpoint")
+def _name_operation(key: str) -> str:
+    request = current_request()
+    if request is not None:
+        endpoint = request.scope.get("endpoint")
         if endpoint is not None:
             return str(getattr(endpoint, "__qualname__", type(endpoint).__qualname__))
     return key.partition(":")[0]

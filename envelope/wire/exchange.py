@@ -57,7 +57,7 @@ class Exchange:
     def start(self) -> None:
         """Begin with a response; forget the one before it, if a middleware tries the request again."""
         if self._used:
-            self.crash = None
+            self.crash = self.ending = None
             self.raised = self.reported = False
             self.unanswered = ()
             self.unsettle()
