@@ -6,6 +6,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Literal, NamedTuple, cast
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -68,7 +69,7 @@ def guard_endpoint(endpoint: Endpoint, guard: Guard, templates: Sequence[KeyTemp
     )
     signature = inspect.signature(endpoint)
     _check_names(endpoint, signature, templates)
-    wants_lease = [name for name, it in signature.parameters.items() if _is_lease(it.annotation)]
+    wants_lease = _lease_parameters(endpoint, signature)
 
     @functools.wraps(endpoint)
     async def guarded(*args: Any, **kwargs: Any) -> Any:
@@ -150,8 +151,10 @@ def _named(signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[st
     return signature.bind_partial(*args, **kwargs).arguments
 
 
-def _is_lease(annotation: object) -> bool:
-    return annotation is Lease or annotation in ("Lease", "envelope.Lease")
+def _lease_parameters(endpoint: Callable[..., Any], signature: inspect.Signature) -> list[str]:
+    with suppress(Exception):  # a name that is not there yet, or only for type checkers
+        signature = inspect.signature(endpoint, eval_str=True)
+    return [name for name, it in signature.parameters.items() if it.annotation in (Lease, "Lease")]
 
 
 def _check_names(

@@ -154,6 +154,13 @@ class Lease:
             self._end = None if self._end == "released" else self._end
             self.lose("it ended before its release")
 
+    def let_go(self) -> None:
+        """Free the objects without waiting for it."""
+        if not self._is_free:
+            self._is_free = True
+            self._end = self._end or "released"
+            self.keeper.let_go(self)
+
     def share(self) -> Lease:
         """Hold the lease once more; the last of those who hold it releases it."""
         self._shares += 1
@@ -168,10 +175,8 @@ class Lease:
     def drop_without_waiting(self) -> None:
         """Do not hold the lease any more; it is released in the background."""
         self._shares -= 1
-        if not self._shares and self._end != "handed off" and not self._is_free:
-            self._is_free = True
-            self._end = self._end or "released"
-            self.keeper.let_go(self)
+        if not self._shares and self._end != "handed off":
+            self.let_go()
 
     def lose(self, why: str) -> None:
         """Note that the lease is not ours any more."""

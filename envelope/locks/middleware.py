@@ -52,8 +52,11 @@ class LocksMiddleware:
         outside = enter(leases)
         try:
             await self.app(scope, receive, send)
+        except Exception:
+            await leases.end()  # somebody further out may answer it
+            raise
+        else:
             await leases.end()
         finally:
             enter(outside)
-            # Nobody waits for the answer of a request that was cancelled, or that failed without one.
-            leases.let_go()
+            leases.let_go()  # what a request that was cancelled has left; nobody waits for it

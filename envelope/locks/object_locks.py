@@ -335,7 +335,7 @@ class ObjectLocks:
         """Take objects for the request that is at work, if there is one."""
         lease = await self._take(keys, operation, on_outage)
         request = current_request()
-        if request is not None and lease.is_held:
+        if request is not None:
             if request.keeps(lease, background=background):
                 await lease.drop()
             else:

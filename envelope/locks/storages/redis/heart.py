@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import logging
 import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
@@ -34,6 +35,8 @@ _AGAIN_S = 0.1
 
 #: How long whoever ends waits for what is still to be freed, in seconds.
 _FAREWELL_S = 0.5
+
+logger = logging.getLogger("envelope.locks")
 
 T = TypeVar("T")
 
@@ -139,7 +142,10 @@ class Heart:
         while True:
             woken.clear()
             self._is_awake = True
-            await asyncio.gather(*(self._renew(lease) for lease in list(self._leases.values())))
+            looks = [self._renew(lease) for lease in list(self._leases.values())]
+            for error in await asyncio.gather(*looks, return_exceptions=True):
+                if error is not None:
+                    logger.error("a lease could not be renewed", exc_info=error)
             pause_s = self._ttl_s / _LOOKS if self._leases else None
             if pause_s is None:
                 self._is_awake = False
@@ -157,15 +163,17 @@ class Heart:
         elif not lease.is_held:
             self._lose(lease, "it could not be renewed in time")
         elif now >= lease.renewed_at + self._ttl_s * _RENEWED_AFTER:
-            with suppress(StorageUnavailableError):  # there is another look before it ends
+            try:
                 is_renewed = await self._storage.renew(lease, ttl_s)
-                if id(lease) not in self._leases:
-                    return  # released meanwhile, or handed off
-                if not is_renewed:
-                    self._lose(lease, "somebody else has it, or it was broken")
-                elif lease.is_held:  # once lost is lost
-                    lease.renewed_at = now
-                    lease.deadline = now + ttl_s * (1 - MARGIN)
+            except StorageUnavailableError:
+                return  # there is another look before it ends
+            if id(lease) not in self._leases:
+                return  # released meanwhile, or handed off
+            if not is_renewed:
+                self._lose(lease, "somebody else has it, or it was broken")
+            elif lease.is_held:  # once lost is lost
+                lease.renewed_at = now
+                lease.deadline = now + ttl_s * (1 - MARGIN)
 
     def _lose(self, lease: Lease, why: str) -> None:
         self.forget(lease)

@@ -35,7 +35,7 @@ _VERSION = 1
 
 #: How long a free object's fence is kept, in milliseconds: while it lives, the next fence is greater even if the
 #: server's clock was set back.
-_KEPT_MS = 600_000
+_KEPT_MS = 60_000
 
 #: Objects whose keys are remembered.
 _MOST_KEYS = 8192
@@ -189,6 +189,9 @@ class RedisLocks:
     def _lease(self, keys: tuple[str, ...], token: str, fence: int, operation: str, since: float) -> Lease:
         deadline = since + self._ttl_s * (1 - MARGIN)
         lease = Lease(self, keys, token, fence, operation=operation, since=since, deadline=deadline)
+        if not lease.is_held:  # this process stood still
+            lease.let_go()
+            raise StorageUnavailableError("its answer was read too late")
         self._heart.watch(lease)
         return lease
 
