@@ -10,11 +10,11 @@ from contextlib import suppress
 from typing import Any, Literal, NamedTuple, cast
 from weakref import WeakKeyDictionary, WeakSet
 
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 
 from envelope.errors.tree import ConfigurationError
-from envelope.locks.holdings import RequestLeases, current_request
-from envelope.locks.keys import KeyTemplate
+from envelope.locks.holdings import RequestLeases, current_request, name_of
+from envelope.locks.keys import KeyTemplate, check_keys, make_keys
 from envelope.locks.lease import Lease
 from envelope.routing.endpoints import Endpoint, runner
 
@@ -33,20 +33,29 @@ class Guard(NamedTuple):
     Attributes:
         lock: Takes them for the request.
         look: Refuses if one of them is busy, and takes nothing; None lets reads pass.
-        unguarded: Gives what stands for a lease where nothing is taken.
+        unguarded: What stands for a lease where nothing is taken.
     """
 
-    lock: Callable[[Sequence[str]], Awaitable[Lease]]
-    look: Callable[[Sequence[str]], Awaitable[None]] | None
-    unguarded: Callable[[Sequence[str]], Lease]
+    lock: Callable[[RequestLeases, tuple[str, ...], str], Awaitable[Lease]]
+    look: Callable[[tuple[str, ...]], Awaitable[None]] | None
+    unguarded: Lease
 
-    async def stand(self, request: RequestLeases, keys: Callable[[], Sequence[str]]) -> Lease:
-        """Do what the request's method asks for."""
-        if request.scope.get("method") not in _SAFE:
-            return await self.lock(keys())
+    def stand(self, request: RequestLeases, keys: tuple[str, ...], name: str) -> Awaitable[Lease]:
+        """Do what the request's method asks for.
+
+        Args:
+            request: Is at work.
+            keys: What is guarded.
+            name: Of the endpoint.
+        """
+        if request.scope.get("method") in _SAFE:
+            return self._read(keys)
+        return self.lock(request, keys, name)
+
+    async def _read(self, keys: tuple[str, ...]) -> Lease:
         if self.look is not None:
-            await self.look(keys())
-        return self.unguarded(())
+            await self.look(keys)
+        return self.unguarded
 
 
 def guard_endpoint(endpoint: Endpoint, guard: Guard, templates: Sequence[KeyTemplate]) -> Endpoint:
@@ -73,10 +82,13 @@ def guard_endpoint(endpoint: Endpoint, guard: Guard, templates: Sequence[KeyTemp
 
     @functools.wraps(endpoint)
     async def guarded(*args: Any, **kwargs: Any) -> Any:
-        request = _request_of(endpoint.__qualname__)
-        lease = await guard.stand(
-            request, lambda: _keys(templates, kwargs if not args else _named(signature, args, kwargs), endpoint)
-        )
+        request = _request_of(endpoint)
+        values = kwargs if not args else _named(signature, args, kwargs)
+        try:
+            keys = make_keys(templates, values)
+        except KeyError as error:
+            raise ConfigurationError(_missing(endpoint, error.args[0], values)) from None
+        lease = await guard.stand(request, keys, endpoint.__qualname__)
         for name in wants_lease:
             kwargs[name] = lease
         return await run(*args, **kwargs)
@@ -99,10 +111,12 @@ def make_dependency(
     if len(keys) == 1 and not isinstance(keys[0], KeyTemplate):
         from fastapi import Depends  # noqa: PLC0415 - FastAPI is optional, and whoever calls this has it
 
-        async def guard_given(key: Any = Depends(keys[0])) -> Lease:  # noqa: B008
-            request = _request_of("a dependency")
-            given = [] if key is None else [key] if isinstance(key, str) else list(key)
-            return await guard.stand(request, lambda: given) if given else guard.unguarded(())
+        async def guard_given(connection: HTTPConnection, key: Any = Depends(keys[0])) -> Lease:  # noqa: B008
+            request = _request_of(keys[0])
+            if key is None:
+                return guard.unguarded
+            given = check_keys((key,) if isinstance(key, str) else tuple(key))
+            return await guard.stand(request, given, name_of(connection.scope))
 
         return guard_given
 
@@ -111,8 +125,8 @@ def make_dependency(
     fields_of: WeakKeyDictionary[Any, Mapping[str, Any]] = WeakKeyDictionary()
 
     async def guard_path(connection: HTTPConnection) -> Lease:
-        request = _request_of("a dependency")
         endpoint = connection.scope["endpoint"]
+        request = _request_of(endpoint)
         fields = fields_of.get(endpoint)
         if fields is None:
             fields = fields_of[endpoint] = _path_fields(connection, names)
@@ -120,33 +134,29 @@ def make_dependency(
         for name in names:
             values[name], errors = fields[name].validate(connection.path_params[name], {}, loc=("path", name))
             if errors:
-                return guard.unguarded(())  # the framework answers it
-        return await guard.stand(request, lambda: [template.key(values) for template in templates])
+                return guard.unguarded  # the framework answers it
+        given = make_keys(templates, values)
+        return await guard.stand(request, given, name_of(connection.scope))
 
     return guard_path
 
 
-def _request_of(what: str) -> RequestLeases:
+def _request_of(guarded: object) -> RequestLeases:
     request = current_request()
     if request is None:
         raise ConfigurationError(
-            f"a lock guards {what}, but no request is at work that it could belong to: call install(app,"
-            " locks=...) for the application, or use locks.hold(...) outside of requests"
+            f"a lock guards {getattr(guarded, '__qualname__', guarded)}, but no request is at work that it"
+            " could belong to: call install(app, locks=...) for the application, or use locks.hold(...) outside"
+            " of requests"
         )
     return request
-
-
-def _keys(templates: Sequence[KeyTemplate], values: Mapping[str, Any], endpoint: Callable[..., Any]) -> list[str]:
-    try:
-        return [template.key(values) for template in templates]
-    except KeyError as error:
-        raise ConfigurationError(_missing(endpoint, error.args[0], values)) from None
 
 
 def _named(signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
     """Name the arguments of a call that was not FastAPI's."""
     for arg in args:
-        if isinstance(arg, HTTPConnection):  # Starlette's; its convertors have validated them
+        # The question by class first, because HTTPConnection is an ABC, and slow to ask.
+        if type(arg) is Request or isinstance(arg, HTTPConnection):  # Starlette's convertors have validated them
             return arg.path_params
     return signature.bind_partial(*args, **kwargs).arguments
 

@@ -21,61 +21,72 @@ class RequestLeases:
 
     Attributes:
         scope: Of the request.
+        is_over: Nothing can belong to it any more.
+        is_used: Something belongs to it, or did.
     """
 
-    __slots__ = ("_exchange", "_until_answer", "_until_end", "scope")
+    # Defaults of the class: one of these is made for each request, and most hold nothing.
+    is_over = is_used = False
+    _is_answered = False
 
     def __init__(self, scope: Any, exchange: Exchange | None) -> None:
         self.scope = scope
         self._exchange = exchange
-        # Until the client has its answer, and until the background tasks are done; None when that is over.
-        self._until_answer: list[Lease] | None = []
-        self._until_end: list[Lease] | None = []
+        self._until_answer: list[Lease] = []
+        self._until_end: list[Lease] = []
 
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing can belong to the request any more."""
-        return self._until_end is None
+    def find(self, storage: LockStorage, key: str) -> Lease | None:
+        """Give the lease on an object that the request holds already."""
+        leases = [*self._until_answer, *self._until_end]
+        return next((lease for lease in leases if _holds(lease, storage, key)), None)
 
-    @property
-    def leases(self) -> list[Lease]:
-        """What the request holds."""
-        return [*(self._until_answer or ()), *(self._until_end or ())]
-
-    def keep(self, lease: Lease, *, background: bool) -> None:
-        """Hold a lease as long as the request lasts.
+    async def keep(self, leases: list[Lease], *, background: bool) -> None:
+        """Hold leases as long as the request lasts.
 
         Args:
-            lease: Was taken, or found and shared.
-            background: Keep it until the background tasks are done, not only until the answer.
+            leases: Were taken, or found and shared.
+            background: Keep them until the background tasks are done, not only until the answer.
         """
-        if background or self._until_answer is None:
-            assert self._until_end is not None
-            self._until_end.append(lease)
+        if self.is_used:
+            kept = self._until_end if background else [*self._until_answer, *self._until_end]
+            again = [lease for lease in leases if lease in kept]
+            leases = [lease for lease in leases if lease not in kept]
+            await drop_all(again)
+        self.is_used = True
+        if background or self._is_answered:
+            self._until_end += leases
             return
-        self._until_answer.append(lease)
+        self._until_answer += leases
         if self._exchange is not None and self._exchange.ending is None:
             self._exchange.ending = Ending(self.scope, self.answer)
 
-    def keeps(self, lease: Lease, *, background: bool) -> bool:
-        """Tell whether the request holds a lease so long already."""
-        return lease in (self._until_end or ()) or (not background and lease in (self._until_answer or ()))
-
     async def answer(self) -> None:
         """Release what is not for the background tasks; awaited before the client has its answer."""
-        leases, self._until_answer = self._until_answer or [], None
-        await _drop_all(leases)
+        self._is_answered = True
+        await drop_all(self._until_answer)
 
     async def end(self) -> None:
         """Release everything."""
-        leases, self._until_answer, self._until_end = self.leases, None, None
-        await _drop_all(leases)
+        self.is_over = True
+        await drop_all(self._until_answer)
+        await drop_all(self._until_end)
 
     def let_go(self) -> None:
         """Release everything, without waiting."""
-        leases, self._until_answer, self._until_end = self.leases, None, None
-        for lease in leases:
-            lease.drop_without_waiting()
+        self.is_over = True
+        for leases in (self._until_answer, self._until_end):
+            while leases:
+                leases.pop().drop_without_waiting()
+
+
+async def drop_all(leases: list[Lease]) -> None:
+    """Give back leases; if this is cancelled in between, none stays behind."""
+    try:
+        while leases:
+            await leases.pop().drop()
+    finally:
+        while leases:
+            leases.pop().drop_without_waiting()
 
 
 class Held:
@@ -111,6 +122,12 @@ def current_request() -> RequestLeases | None:
     return None if place is None or place.is_over else place
 
 
+def is_anything_held() -> bool:
+    """Tell whether there may be something to find."""
+    place = _here.get()
+    return place is not None and (isinstance(place, Held) or place.is_used)
+
+
 def find(storage: LockStorage, key: str) -> Lease | None:
     """Give the lease on an object that is held here already."""
     place = _here.get()
@@ -118,18 +135,14 @@ def find(storage: LockStorage, key: str) -> Lease | None:
         if _holds(place.lease, storage, key):
             return place.lease
         place = place.outside
-    leases = () if place is None else place.leases
-    return next((lease for lease in leases if _holds(lease, storage, key)), None)
+    return None if place is None else place.find(storage, key)
 
 
 def _holds(lease: Lease, storage: LockStorage, key: str) -> bool:
     return key in lease.keys and lease.keeper is storage and lease.is_held
 
 
-async def _drop_all(leases: list[Lease]) -> None:
-    try:
-        while leases:
-            await leases.pop().drop()
-    finally:
-        for lease in leases:  # cancelled in between
-            lease.drop_without_waiting()
+def name_of(scope: Any) -> str:
+    """Name the endpoint that is at work; "" before routing."""
+    endpoint = scope.get("endpoint")
+    return "" if endpoint is None else str(getattr(endpoint, "__qualname__", type(endpoint).__qualname__))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from enum import Enum
@@ -32,6 +32,19 @@ def check_keys(keys: tuple[Any, ...]) -> tuple[str, ...]:
         if not isinstance(key, str) or not key:
             raise ValueError(f"{key!r} is no name of an object; write it as 'entity:42'")
     return keys if len(keys) == 1 else tuple(dict.fromkeys(keys))
+
+
+def make_keys(templates: Sequence[KeyTemplate], values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Make the keys of several templates, without repetition.
+
+    Raises:
+        ConfigurationError: A value has no spelling of its own.
+        KeyError: There is no value of this name.
+        ValueError: A key is empty.
+    """
+    if len(templates) == 1 and (key := templates[0].key(values)):
+        return (key,)
+    return check_keys(tuple([template.key(values) for template in templates]))
 
 
 class KeyTemplate:

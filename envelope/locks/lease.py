@@ -66,49 +66,31 @@ class Lease:
         operation: What the lease was taken for.
     """
 
-    __slots__ = (
-        "_end",
-        "_is_free",
-        "_shares",
-        "deadline",
-        "fence",
-        "keeper",
-        "keys",
-        "operation",
-        "renewed_at",
-        "since",
-        "token",
-    )
+    # Defaults of the class: one lease is made for each request, and most set none of these.
+    #: Tells this lease from all others, to its storage only.
+    token: Any = None
+    #: When it was last renewed, by the storage's clock.
+    renewed_at: float
+    _end: End | None = None
+    _is_free = False
+    #: How many hold it: whoever took it, and those who found it there.
+    _shares = 1
 
     def __init__(
-        self,
-        keeper: Keeper,
-        keys: tuple[str, ...],
-        token: Any,
-        fence: int,
-        *,
-        operation: str,
-        since: float,
-        deadline: float,
+        self, keeper: Keeper, keys: tuple[str, ...], fence: int, operation: str, since: float, deadline: float
     ) -> None:
         self.keeper = keeper
         self.keys = keys
-        #: Tells this lease from all others, to its storage only.
-        self.token = token
         self.fence = fence
         self.operation = operation
-        #: When it was asked for, was last renewed, and ends; by the storage's clock, which nobody sets.
-        self.since = self.renewed_at = since
+        #: When it was asked for, and when it ends, by the storage's clock, which nobody sets.
+        self.since = since
         self.deadline = deadline
-        #: How many hold it: whoever took it, and those who found it there.
-        self._shares = 1
-        self._end: End | None = None
-        self._is_free = False
 
     @classmethod
     def unguarded(cls, keeper: Keeper, keys: tuple[str, ...], operation: str) -> Lease:
         """Give what stands for a lease where nothing was locked."""
-        lease = cls(keeper, keys, None, 0, operation=operation, since=0, deadline=0)
+        lease = cls(keeper, keys, 0, operation, 0, 0)
         lease._end, lease._is_free = "unguarded", True
         return lease
 
@@ -144,15 +126,23 @@ class Lease:
         If the storage does not answer now, the release is repeated in the background. A lease that was handed off
         is withdrawn, if it was not claimed yet.
         """
-        if self._is_free:
-            return
+        if not self._is_free:
+            was_lost = self._begin_release()
+            if not await self.keeper.release(self) or was_lost:
+                self._note_loss()
+
+    def _begin_release(self) -> bool:
         self._is_free = True
-        is_handed_off, was_lost = self._end == "handed off", self.lost
         if self._end is None:
+            if self.keeper.clock() >= self.deadline:
+                return True
             self._end = "released"
-        if (not await self.keeper.release(self) and not is_handed_off) or was_lost:
-            self._end = None if self._end == "released" else self._end
-            self.lose("it ended before its release")
+        return self._end == "lost"
+
+    def _note_loss(self) -> None:
+        if self._end == "released":
+            self._end = None
+        self.lose("it ended before its release")
 
     def let_go(self) -> None:
         """Free the objects without waiting for it."""
@@ -169,8 +159,10 @@ class Lease:
     async def drop(self) -> None:
         """Do not hold the lease any more; what was handed off stays so."""
         self._shares -= 1
-        if not self._shares and self._end != "handed off":
-            await self.release()
+        if not self._shares and self._end != "handed off" and not self._is_free:
+            was_lost = self._begin_release()
+            if not await self.keeper.release(self) or was_lost:
+                self._note_loss()
 
     def drop_without_waiting(self) -> None:
         """Do not hold the lease any more; it is released in the background."""

@@ -56,7 +56,8 @@ class LocksMiddleware:
             await leases.end()  # somebody further out may answer it
             raise
         else:
-            await leases.end()
+            if leases.is_used:
+                await leases.end()
         finally:
             enter(outside)
             leases.let_go()  # what a request that was cancelled has left; nobody waits for it

@@ -12,7 +12,17 @@ from typing import Any, Literal, cast, get_args
 from envelope.errors.tree import ConfigurationError, ObjectLockedError, ServiceUnavailableError
 from envelope.locks.grants import Holder, LockInfo, LockStorage, Refusal
 from envelope.locks.guards import Guard, Reads, decorated, guard_endpoint, make_dependency
-from envelope.locks.holdings import Held, current_request, enter, find, here
+from envelope.locks.holdings import (
+    Held,
+    RequestLeases,
+    current_request,
+    drop_all,
+    enter,
+    find,
+    here,
+    is_anything_held,
+    name_of,
+)
 from envelope.locks.keys import KeyTemplate, check_keys
 from envelope.locks.lease import Lease, LeaseLostError
 from envelope.locks.retry_after import retry_after_s
@@ -132,9 +142,11 @@ class ObjectLocks:
             ServiceUnavailableError: The storage does not answer.
             ValueError: A key is no name.
         """
-        return await self._acquire(
-            check_keys(keys), operation, _checked(on_outage, self._on_outage), background=background
-        )
+        leases = await self._take(check_keys(keys), operation, _checked(on_outage, self._on_outage))
+        request = current_request()
+        if request is not None:
+            await request.keep(leases, background=background)
+        return leases[0]
 
     def guarded(
         self,
@@ -255,7 +267,7 @@ class ObjectLocks:
             ValueError: As by ``claim``.
         """
         _check_no_loop()
-        lease = self.storage.run(self._claim(token))
+        (lease,) = self.storage.run(self._claim(token))
         outside = enter(Held(lease, here()))
         try:
             yield lease
@@ -318,43 +330,39 @@ class ObjectLocks:
             raise ConfigurationError(f"reads is {reads!r}; give 'pass' or 'refuse'")
         outage = _checked(on_outage, self._on_outage)
 
-        async def lock(keys: Sequence[str]) -> Lease:
-            return await self._acquire(check_keys(tuple(keys)), operation, outage, background=background)
+        async def lock(request: RequestLeases, keys: tuple[str, ...], name: str) -> Lease:
+            leases = await self._take(keys, operation or name, outage)
+            await request.keep(leases, background=background)
+            return leases[0]
 
-        async def look(keys: Sequence[str]) -> None:
-            await self._look(check_keys(tuple(keys)))
+        unguarded = Lease.unguarded(self.storage, (), operation or "")
+        return Guard(lock, self._look if reads == "refuse" else None, unguarded)
 
-        def unguarded(keys: Sequence[str]) -> Lease:
-            return Lease.unguarded(self.storage, tuple(keys), operation or "")
-
-        return Guard(lock, look if reads == "refuse" else None, unguarded)
-
-    async def _acquire(
-        self, keys: tuple[str, ...], operation: str | None, on_outage: OnOutage, *, background: bool
-    ) -> Lease:
-        """Take objects for the request that is at work, if there is one."""
-        lease = await self._take(keys, operation, on_outage)
-        request = current_request()
-        if request is not None:
-            if request.keeps(lease, background=background):
-                await lease.drop()
-            else:
-                request.keep(lease, background=background)
-        return lease
-
-    async def _take(self, keys: tuple[str, ...], operation: str | None, on_outage: OnOutage) -> Lease:
-        """Share what is held here already, or take what is not."""
-        found = [find(self.storage, key) for key in keys]
-        missing = tuple(key for key, lease in zip(keys, found, strict=True) if lease is None)
+    async def _take(self, keys: tuple[str, ...], operation: str | None, on_outage: OnOutage) -> list[Lease]:
+        """Take what is not held here already, and share what is; the first lease is the one that was taken."""
+        if not is_anything_held():
+            return [await self._take_anew(keys, operation, on_outage)]
+        found = {key: find(self.storage, key) for key in keys}
+        shared = [lease.share() for lease in dict.fromkeys(found.values()) if lease is not None]
+        missing = tuple(key for key, lease in found.items() if lease is None)
         if not missing:
-            assert found[0] is not None
-            return found[0].share()
-        operation = operation or _name_operation(missing[0])
+            return shared
+        leases = []
         try:
-            answer = await self.storage.acquire(missing, operation)
+            leases = [await self._take_anew(missing, operation, on_outage), *shared]
+        finally:
+            if not leases:
+                for lease in shared:
+                    lease.drop_without_waiting()
+        return leases
+
+    async def _take_anew(self, keys: tuple[str, ...], operation: str | None, on_outage: OnOutage) -> Lease:
+        operation = operation or _name_operation(keys[0])
+        try:
+            answer = await self.storage.acquire(keys, operation)
         except StorageUnavailableError as error:
             if on_outage == "allow":
-                return Lease.unguarded(self.storage, missing, operation)
+                return Lease.unguarded(self.storage, keys, operation)
             raise ServiceUnavailableError(retry_after=1) from error
         if isinstance(answer, Refusal):
             raise _refuse(operation, answer.holders)
@@ -362,27 +370,27 @@ class ObjectLocks:
 
     async def _look(self, keys: tuple[str, ...]) -> None:
         """Refuse if an object is busy, as far as that is known."""
-        for key in keys:
+        for key in check_keys(keys):
             if find(self.storage, key) is None:
                 with suppress(StorageUnavailableError):  # reads go on
                     holder = await self.storage.inspect(key)
                     if holder is not None:
                         raise _refuse(_name_operation(key), [holder])
 
-    async def _claim(self, token: str) -> Lease:
+    async def _claim(self, token: str) -> list[Lease]:
         try:
             lease = await self.storage.claim(token)
         except StorageUnavailableError as error:
             raise ServiceUnavailableError(retry_after=1) from error
         if lease is None:
             raise LeaseLostError
-        return lease
+        return [lease]
 
 
 class _Block:
     """Holds a lease while a block of code runs; for one block, because two would not know whose lease it is."""
 
-    def __init__(self, take: Callable[[], Awaitable[Lease]]) -> None:
+    def __init__(self, take: Callable[[], Awaitable[list[Lease]]]) -> None:
         self._take = take
         self._is_used = False
 
@@ -390,26 +398,22 @@ class _Block:
         if self._is_used:
             raise RuntimeError("this was used before; call hold(...) or claim(...) for each block")
         self._is_used = True
-        self._lease = await self._take()
-        self._outside = enter(Held(self._lease, here()))
-        return self._lease
+        self._leases = await self._take()
+        self._outside = enter(Held(self._leases[0], here()))
+        return self._leases[0]
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: object
     ) -> None:
         enter(self._outside)
-        await self._lease.drop()
-        if self._lease.lost and exc is None:
+        await drop_all([*self._leases])
+        if exc is None and any(lease.lost for lease in self._leases):
             raise LeaseLostError
 
 
 def _name_operation(key: str) -> str:
     request = current_request()
-    if request is not None:
-        endpoint = request.scope.get("endpoint")
-        if endpoint is not None:
-            return str(getattr(endpoint, "__qualname__", type(endpoint).__qualname__))
-    return key.partition(":")[0]
+    return (request and name_of(request.scope)) or key.partition(":")[0]
 
 
 def _refuse(operation: str, holders: Sequence[Holder]) -> ObjectLockedError:

@@ -104,9 +104,9 @@ class Responder:
             await self._gone.wait()
         self.busy = True
         try:
+            if self.exchange.ending is not None and self.exchange.ending.is_near(outgoing):
+                await self.exchange.ending.act()
             for each in outgoing:
-                if self.exchange.ending is not None:
-                    await self.exchange.ending.before(each)
                 await self._outer(each)
         except Exception as exc:
             self.exchange.foreign += (exc,)

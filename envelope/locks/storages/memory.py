@@ -58,7 +58,7 @@ class MemoryLocks:
                     return Refusal([self._describe(key, held[key], now) for key in busy])
             # As on a server: greater than that of a process before this one.
             self._fence = fence = max(self._fence + 1, time.time_ns() // 1000)
-            lease = Lease(self, keys, None, fence, operation=operation, since=now, deadline=now + self._max_hold_s)
+            lease = Lease(self, keys, fence, operation, now, now + self._max_hold_s)
             for key in keys:
                 held[key] = lease
         return lease
@@ -122,17 +122,14 @@ class MemoryLocks:
                     del self._held[key]
                 else:
                     is_whole = False
+            holds = self._holds.get(lease.operation)
+            if holds is None:
+                if len(self._holds) >= _MOST_OPERATIONS:
+                    return is_whole
+                holds = self._holds[lease.operation] = deque(maxlen=REMEMBERED)
             if is_whole:
-                self._remember(lease)
+                holds.append(int((self.clock() - lease.since) * 1000))
         return is_whole
-
-    def _remember(self, lease: Lease) -> None:
-        holds = self._holds.get(lease.operation)
-        if holds is None:
-            if len(self._holds) >= _MOST_OPERATIONS:
-                return
-            holds = self._holds[lease.operation] = deque(maxlen=REMEMBERED)
-        holds.append(int((self.clock() - lease.since) * 1000))
 
     def _drop_ended(self, now: float) -> None:
         """Forget leases that nobody released in time."""

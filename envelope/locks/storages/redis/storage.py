@@ -188,7 +188,8 @@ class RedisLocks:
 
     def _lease(self, keys: tuple[str, ...], token: str, fence: int, operation: str, since: float) -> Lease:
         deadline = since + self._ttl_s * (1 - MARGIN)
-        lease = Lease(self, keys, token, fence, operation=operation, since=since, deadline=deadline)
+        lease = Lease(self, keys, fence, operation, since, deadline)
+        lease.token, lease.renewed_at = token, since
         if not lease.is_held:  # this process stood still
             lease.let_go()
             raise StorageUnavailableError("its answer was read too late")
