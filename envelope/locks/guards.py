@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary, WeakSet
 from starlette.requests import HTTPConnection, Request
 
 from envelope.errors.tree import ConfigurationError
-from envelope.locks.holdings import RequestLeases, current_request, name_of
+from envelope.locks.holdings import RequestLeases, current_request, name_of, name_of_endpoint
 from envelope.locks.keys import KeyTemplate, check_keys, make_keys
 from envelope.locks.lease import Lease
 from envelope.routing.endpoints import Endpoint, runner
@@ -79,6 +79,7 @@ def guard_endpoint(endpoint: Endpoint, guard: Guard, templates: Sequence[KeyTemp
     signature = inspect.signature(endpoint)
     _check_names(endpoint, signature, templates)
     wants_lease = _lease_parameters(endpoint, signature)
+    name = name_of_endpoint(endpoint)
 
     @functools.wraps(endpoint)
     async def guarded(*args: Any, **kwargs: Any) -> Any:
@@ -88,9 +89,9 @@ def guard_endpoint(endpoint: Endpoint, guard: Guard, templates: Sequence[KeyTemp
             keys = make_keys(templates, values)
         except KeyError as error:
             raise ConfigurationError(_missing(endpoint, error.args[0], values)) from None
-        lease = await guard.stand(request, keys, endpoint.__qualname__)
-        for name in wants_lease:
-            kwargs[name] = lease
+        lease = await guard.stand(request, keys, name)
+        for parameter in wants_lease:
+            kwargs[parameter] = lease
         return await run(*args, **kwargs)
 
     others = [it for name, it in signature.parameters.items() if name not in wants_lease]

@@ -145,4 +145,10 @@ def _holds(lease: Lease, storage: LockStorage, key: str) -> bool:
 def name_of(scope: Any) -> str:
     """Name the endpoint that is at work; "" before routing."""
     endpoint = scope.get("endpoint")
-    return "" if endpoint is None else str(getattr(endpoint, "__qualname__", type(endpoint).__qualname__))
+    return "" if endpoint is None else name_of_endpoint(endpoint)
+
+
+def name_of_endpoint(endpoint: Any) -> str:
+    """Name an endpoint: ``"update"``, ``"Entities.patch"``."""
+    name: str = getattr(endpoint, "__qualname__", type(endpoint).__qualname__)
+    return name.rpartition("<locals>.")[2]

@@ -23,6 +23,11 @@ class LeaseLostError(ConflictError):
     message = "Conflict -- The object was given to somebody else meanwhile."
     error_code = "lease_lost"
 
+    def __init__(self, lease: Lease | None = None) -> None:
+        super().__init__()
+        #: What ended early; None if it was never had, because it was claimed before or too late.
+        self.lease = lease
+
 
 class Keeper(Protocol):
     """What a lease asks of its storage.
@@ -201,14 +206,14 @@ class Lease:
         claim_within_ms = check_claim_within(claim_within_s)
         self.keeper.check_hand_off()
         if not self.is_held:
-            raise LeaseLostError
+            raise LeaseLostError(self)
         try:
             token = await self.keeper.hand_off(self, claim_within_ms)
         except StorageUnavailableError as error:
             raise ServiceUnavailableError(retry_after=1) from error
         if token is None:
             self.lose("it ended before it was handed off")
-            raise LeaseLostError
+            raise LeaseLostError(self)
         self._end = "handed off"
         return token
 

@@ -275,7 +275,7 @@ class ObjectLocks:
             enter(outside)
             self.storage.run(lease.drop())
         if lease.lost:
-            raise LeaseLostError
+            raise LeaseLostError(lease)
 
     async def inspect(self, key: str) -> LockInfo | None:
         """Tell who holds an object, since when and for which operation; None if it is free.
@@ -407,8 +407,9 @@ class _Block:
     ) -> None:
         enter(self._outside)
         await drop_all([*self._leases])
-        if exc is None and any(lease.lost for lease in self._leases):
-            raise LeaseLostError
+        lost = [lease for lease in self._leases if lease.lost]
+        if lost and exc is None:
+            raise LeaseLostError(lost[0])
 
 
 def _name_operation(key: str) -> str:

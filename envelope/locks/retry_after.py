@@ -17,8 +17,8 @@ REMEMBERED = 16
 #: Of ten holds that last as long as this one already, nine are over by then.
 _SHARE = 0.9
 
-#: Before the first hold of an operation has ended; milliseconds.
-_UNKNOWN_MS = 2000
+#: Before the first hold of an operation has ended; milliseconds. With the jitter, and rounded up, 2 seconds.
+_UNKNOWN_MS = 1600
 
 #: A hold longer than all before it may go on for this share of its age.
 _OVERDUE_SHARE = 0.25
