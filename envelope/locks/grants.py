@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from envelope.locks.lease import Keeper, Lease
 
@@ -90,8 +91,8 @@ class LockStorage(Keeper, Protocol):
             ValueError: This is no token.
         """
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do something in the background, for a thread that waits for it."""
+    def entered(self, block: AbstractAsyncContextManager[T]) -> AbstractContextManager[T]:
+        """Enter and leave a block in the background, for a thread without an event loop."""
 
     async def inspect(self, key: str) -> Holder | None:
         """Tell who has an object.

@@ -7,13 +7,15 @@ what was held where it was started; what another one takes beside it, it does no
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from contextvars import ContextVar
 from typing import Any
 
+from starlette.types import Message, Scope, Send
+
 from envelope.locks.grants import LockStorage
-from envelope.locks.lease import Lease
+from envelope.locks.lease import Lease, LeaseLostError
 from envelope.wire.ending import Ending
-from envelope.wire.exchange import Exchange
 
 
 class RequestLeases:
@@ -29,41 +31,50 @@ class RequestLeases:
     is_over = is_used = False
     _is_answered = False
 
-    def __init__(self, scope: Any, exchange: Exchange | None) -> None:
+    def __init__(self, scope: Scope, send: Send) -> None:
         self.scope = scope
-        self._exchange = exchange
+        self._outer = send
+        self._ending = Ending(scope)
         self._until_answer: list[Lease] = []
         self._until_end: list[Lease] = []
+
+    def send(self, message: Message) -> Awaitable[None]:
+        """Send a message, and release before it what the client does not expect to be locked any more."""
+        # Not a coroutine of its own: nearly every message only passes.
+        if self._ending.is_reached(message):
+            self._is_answered = True
+            if self._until_answer:
+                return self._release_and_send(message)
+        return self._outer(message)
+
+    async def _release_and_send(self, message: Message) -> None:
+        outer = self._outer
+        await drop_all(self._until_answer)
+        await outer(message)
 
     def find(self, storage: LockStorage, key: str) -> Lease | None:
         """Give the lease on an object that the request holds already."""
         leases = [*self._until_answer, *self._until_end]
         return next((lease for lease in leases if _holds(lease, storage, key)), None)
 
-    async def keep(self, leases: list[Lease], *, background: bool) -> None:
-        """Hold leases as long as the request lasts.
+    async def keep(self, lease: Lease, *, background: bool) -> None:
+        """Hold a lease as long as the request lasts.
 
         Args:
-            leases: Were taken, or found and shared.
-            background: Keep them until the background tasks are done, not only until the answer.
-        """
-        if self.is_used:
-            kept = self._until_end if background else [*self._until_answer, *self._until_end]
-            again = [lease for lease in leases if lease in kept]
-            leases = [lease for lease in leases if lease not in kept]
-            await drop_all(again)
-        self.is_used = True
-        if background or self._is_answered:
-            self._until_end += leases
-            return
-        self._until_answer += leases
-        if self._exchange is not None and self._exchange.ending is None:
-            self._exchange.ending = Ending(self.scope, self.answer)
+            lease: Was taken, or found and shared.
+            background: Keep it until the background tasks are done, not only until the answer.
 
-    async def answer(self) -> None:
-        """Release what is not for the background tasks; awaited before the client has its answer."""
-        self._is_answered = True
-        await drop_all(self._until_answer)
+        Raises:
+            LeaseLostError: The request has ended meanwhile.
+        """
+        if self.is_over:
+            lease.drop_without_waiting()
+            raise LeaseLostError(lease)
+        if self.is_used and (lease in self._until_end or (lease in self._until_answer and not background)):
+            await lease.drop()  # once is enough
+            return
+        self.is_used = True
+        (self._until_end if background or self._is_answered else self._until_answer).append(lease)
 
     async def end(self) -> None:
         """Release everything."""
@@ -72,8 +83,9 @@ class RequestLeases:
         await drop_all(self._until_end)
 
     def let_go(self) -> None:
-        """Release everything, without waiting."""
+        """Release everything, without waiting; forget the request, because a task may remember this for long."""
         self.is_over = True
+        self.scope = {}
         for leases in (self._until_answer, self._until_end):
             while leases:
                 leases.pop().drop_without_waiting()
@@ -94,7 +106,13 @@ class Held:
 
     __slots__ = ("lease", "outside")
 
-    def __init__(self, lease: Lease, outside: Held | RequestLeases | None) -> None:
+    lease: Lease
+    outside: Held | RequestLeases | None
+
+    def __init__(self, lease: Lease) -> None:
+        outside = _here.get()
+        while isinstance(outside, Held) and outside.lease.has_ended:
+            outside = outside.outside  # of a block that was never left: a generator that nobody finished
         self.lease = lease
         self.outside = outside
 
@@ -107,11 +125,6 @@ def enter(inside: Held | RequestLeases | None) -> Held | RequestLeases | None:
     outside = _here.get()
     _here.set(inside)
     return outside
-
-
-def here() -> Held | RequestLeases | None:
-    """Give where the code that asks is at work."""
-    return _here.get()
 
 
 def current_request() -> RequestLeases | None:

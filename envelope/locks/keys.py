@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
-from decimal import Decimal
 from enum import Enum
 from operator import attrgetter
 from string import Formatter
@@ -13,8 +12,8 @@ from uuid import UUID
 
 from envelope.errors.tree import ConfigurationError
 
-#: What has one spelling for one value.
-_SCALARS = (str, int, UUID, Decimal, date)
+#: What has one spelling for one value; not a Decimal (1 and 1.0), nor a time (in how many zones).
+_SCALARS = (str, int, UUID)
 
 #: Between several values stands text that one of them could hold as well.
 _ESCAPES = str.maketrans({"%": "%25", ":": "%3A"})
@@ -113,11 +112,10 @@ class KeyTemplate:
         return key
 
     def _spell(self, value: Any) -> str:
-        if isinstance(value, Enum):
-            value = value.value
-        if not isinstance(value, _SCALARS):
+        is_spelled_as_its_value = not isinstance(value, Enum) or str(value) == str(value.value)
+        if not (isinstance(value, _SCALARS) or type(value) is date) or not is_spelled_as_its_value:
             raise ConfigurationError(
-                f"the key {self.template!r} got a {type(value).__name__}; give it numbers, texts, UUIDs,"
-                " dates or enums"
+                f"the key {self.template!r} got a {type(value).__name__}, which can be spelled in several ways;"
+                " give it texts, whole numbers, UUIDs or dates, such as an attribute of it: {kind.value}"
             )
         return str(value)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import Any, Literal, Protocol
 
 from envelope.errors.tree import ConflictError, ServiceUnavailableError
 from envelope.storage.errors import StorageUnavailableError
 
 logger = logging.getLogger("envelope.locks")
+
+#: A lease may be shared between threads.
+_sharing = threading.Lock()
 
 End = Literal["released", "handed off", "lost", "unguarded"]
 
@@ -64,9 +68,10 @@ class Lease:
     """The right to change one object or several, until it is released or its time is over.
 
     Attributes:
-        fence: Grows with every lease on an object; below 2**53. A table that stores it with each write, and
-            refuses a smaller one, refuses whoever has lost a lease: ``UPDATE ... SET fence = :fence WHERE id =
-            :id AND fence <= :fence``. 0 if nothing is held, which such a table refuses.
+        fence: Grows with every lease on an object, also over the loss of all data unless the server's clock is
+            behind then; below 2**53. A table that stores it with each write, and refuses a smaller one, refuses
+            whoever has lost a lease: ``UPDATE ... SET fence = :fence WHERE id = :id AND fence <= :fence``. 0 if
+            nothing is held.
         keys: The names of the objects.
         operation: What the lease was taken for.
     """
@@ -106,6 +111,11 @@ class Lease:
     def key(self) -> str:
         """The name of the object; of the first one, if there are several."""
         return self.keys[0]
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it was released, handed off or lost."""
+        return self._end is not None
 
     @property
     def is_held(self) -> bool:
@@ -158,31 +168,35 @@ class Lease:
 
     def share(self) -> Lease:
         """Hold the lease once more; the last of those who hold it releases it."""
-        self._shares += 1
+        with _sharing:
+            self._shares += 1
         return self
 
     async def drop(self) -> None:
         """Do not hold the lease any more; what was handed off stays so."""
-        self._shares -= 1
-        if not self._shares and self._end != "handed off" and not self._is_free:
+        if self._is_last() and not self._is_free:
             was_lost = self._begin_release()
             if not await self.keeper.release(self) or was_lost:
                 self._note_loss()
 
     def drop_without_waiting(self) -> None:
         """Do not hold the lease any more; it is released in the background."""
-        self._shares -= 1
-        if not self._shares and self._end != "handed off":
+        if self._is_last():
             self.let_go()
+
+    def _is_last(self) -> bool:
+        with _sharing:
+            self._shares -= 1
+            return not self._shares and self._end != "handed off"
 
     def lose(self, why: str) -> None:
         """Note that the lease is not ours any more."""
         if self._end is None:
             self._end = "lost"
             logger.warning(
-                "the lease of %s on %s (fence %d) is lost: %s",
+                "the lease of %r on %s (fence %d) is lost: %s",
                 self.operation,
-                ", ".join(self.keys),
+                list(self.keys),
                 self.fence,
                 why,
             )

@@ -7,18 +7,17 @@ from collections.abc import Sequence
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from envelope.locks.guards import decorated
+from envelope.locks.endpoints import decorated
 from envelope.locks.holdings import RequestLeases, enter
 from envelope.locks.object_locks import ObjectLocks
 from envelope.routing.endpoints import check_decorated
-from envelope.wire.exchange import KEY as EXCHANGE
+from envelope.wire.lifespan import serve_lifespan
 
 
 class LocksMiddleware:
-    """Releases what a request holds, at the latest when it has ended, however it ends.
+    """Releases what a request holds: before the client has its answer, and however the request ends.
 
-    Stands directly outside ``EnvelopeMiddleware``, which releases what is the client's to wait for: by then it
-    has its answer.
+    Stands directly outside ``EnvelopeMiddleware``, so that it sees every answer in its final form.
 
     Args:
         app: Everything inside.
@@ -41,17 +40,16 @@ class LocksMiddleware:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"):
-            try:
-                await self.app(scope, receive, send)
-            finally:
-                if scope["type"] == "lifespan":
-                    await self._locks.aclose()  # after the application's own shutdown
+        if scope["type"] == "lifespan":
+            await serve_lifespan(self.app, scope, receive, send, close=self._locks.aclose)
             return
-        leases = RequestLeases(scope, scope.get(EXCHANGE))
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        leases = RequestLeases(scope, send)
         outside = enter(leases)
         try:
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, leases.send)
         except Exception:
             await leases.end()  # somebody further out may answer it
             raise

@@ -10,16 +10,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, cast, get_args
 
 from envelope.errors.tree import ConfigurationError, ObjectLockedError, ServiceUnavailableError
+from envelope.locks.dependencies import make_dependency
+from envelope.locks.endpoints import guard_endpoint
 from envelope.locks.grants import Holder, LockInfo, LockStorage, Refusal
-from envelope.locks.guards import Guard, Reads, decorated, guard_endpoint, make_dependency
+from envelope.locks.guards import Guard, Reads
 from envelope.locks.holdings import (
     Held,
     RequestLeases,
     current_request,
-    drop_all,
     enter,
     find,
-    here,
     is_anything_held,
     name_of,
 )
@@ -78,10 +78,10 @@ class ObjectLocks:
         _check_seconds("timeout_s", timeout_s, 0.001)
         _checked(on_outage, on_outage)
         check_namespace(namespace)
-        if timeout_s >= ttl_s / 3:
+        if timeout_s >= min(ttl_s, max_hold_s) / 3:
             raise ConfigurationError(
-                f"timeout_s is {timeout_s:g} and ttl_s is {ttl_s:g}; a lease has to be renewed several times in"
-                " its time: give ttl_s more than three times timeout_s"
+                f"timeout_s is {timeout_s:g}, ttl_s {ttl_s:g} and max_hold_s {max_hold_s:g}; a lease has to be"
+                " renewed several times in its time: give ttl_s and max_hold_s more than three times timeout_s"
             )
         self._on_outage = on_outage
         self.storage: LockStorage = open_storage(
@@ -142,11 +142,13 @@ class ObjectLocks:
             ServiceUnavailableError: The storage does not answer.
             ValueError: A key is no name.
         """
-        leases = await self._take(check_keys(keys), operation, _checked(on_outage, self._on_outage))
+        checked, outage = check_keys(keys), _checked(on_outage, self._on_outage)
         request = current_request()
-        if request is not None:
-            await request.keep(leases, background=background)
-        return leases[0]
+        if request is None:
+            return await self._take_anew(checked, operation, outage)
+        lease = await self._take(checked, operation, outage)
+        await request.keep(lease, background=background)
+        return lease
 
     def guarded(
         self,
@@ -186,7 +188,6 @@ class ObjectLocks:
         guard = self._guard(operation, on_outage, background=background, reads=reads)
 
         def decorate(endpoint: Endpoint) -> Endpoint:
-            decorated.add(endpoint)
             return guard_endpoint(endpoint, guard, parsed)
 
         return decorate
@@ -267,15 +268,22 @@ class ObjectLocks:
             ValueError: As by ``claim``.
         """
         _check_no_loop()
-        (lease,) = self.storage.run(self._claim(token))
-        outside = enter(Held(lease, here()))
-        try:
-            yield lease
-        finally:
-            enter(outside)
-            self.storage.run(lease.drop())
-        if lease.lost:
-            raise LeaseLostError(lease)
+        with self.storage.entered(self.claim(token)) as lease:
+            outside = enter(Held(lease))
+            try:
+                yield lease
+            finally:
+                enter(outside)
+
+    @staticmethod
+    def key(template: str, **values: Any) -> str:
+        """Spell a key as ``guarded`` does: ``locks.key("tenant:{tenant}:entity:{entity_id}", tenant=..., ...)``.
+
+        Raises:
+            ConfigurationError: The template cannot be read, or a value has no spelling of its own.
+            KeyError: There is no value of this name.
+        """
+        return KeyTemplate(template).key(values)
 
     async def inspect(self, key: str) -> LockInfo | None:
         """Tell who holds an object, since when and for which operation; None if it is free.
@@ -316,7 +324,7 @@ class ObjectLocks:
         except StorageUnavailableError as error:
             raise ServiceUnavailableError(retry_after=1) from error
         if is_broken:
-            logger.warning("the lock on %s (fence %d) was broken", key, fence)
+            logger.warning("the lock on %r (fence %d) was broken", key, fence)
         return is_broken
 
     async def aclose(self) -> None:
@@ -331,30 +339,34 @@ class ObjectLocks:
         outage = _checked(on_outage, self._on_outage)
 
         async def lock(request: RequestLeases, keys: tuple[str, ...], name: str) -> Lease:
-            leases = await self._take(keys, operation or name, outage)
-            await request.keep(leases, background=background)
-            return leases[0]
+            lease = await self._take(keys, operation or name, outage)
+            await request.keep(lease, background=background)
+            return lease
 
-        unguarded = Lease.unguarded(self.storage, (), operation or "")
+        def unguarded(keys: tuple[str, ...], name: str) -> Lease:
+            return Lease.unguarded(self.storage, keys, operation or name)
+
         return Guard(lock, self._look if reads == "refuse" else None, unguarded)
 
-    async def _take(self, keys: tuple[str, ...], operation: str | None, on_outage: OnOutage) -> list[Lease]:
-        """Take what is not held here already, and share what is; the first lease is the one that was taken."""
-        if not is_anything_held():
-            return [await self._take_anew(keys, operation, on_outage)]
-        found = {key: find(self.storage, key) for key in keys}
-        shared = [lease.share() for lease in dict.fromkeys(found.values()) if lease is not None]
-        missing = tuple(key for key, lease in found.items() if lease is None)
-        if not missing:
-            return shared
-        leases = []
-        try:
-            leases = [await self._take_anew(missing, operation, on_outage), *shared]
-        finally:
-            if not leases:
-                for lease in shared:
-                    lease.drop_without_waiting()
-        return leases
+    async def _take(self, keys: tuple[str, ...], operation: str | None, on_outage: OnOutage) -> Lease:
+        """Share the lease that is held here already, or take one.
+
+        Raises:
+            ConfigurationError: Some of the objects are held already, or by several leases: no fence would be right
+                for all of them.
+        """
+        if is_anything_held():
+            found = [find(self.storage, key) for key in keys]
+            lease = found[0]
+            if any(other is not lease for other in found):
+                held = [key for key, each in zip(keys, found, strict=True) if each is not None]
+                raise ConfigurationError(
+                    f"{list(keys)} cannot be locked together, because {held} are held already around here; lock"
+                    " all of them in the outer place, or here only what is not held"
+                )
+            if lease is not None:
+                return lease.share()
+        return await self._take_anew(keys, operation, on_outage)
 
     async def _take_anew(self, keys: tuple[str, ...], operation: str | None, on_outage: OnOutage) -> Lease:
         operation = operation or _name_operation(keys[0])
@@ -377,20 +389,20 @@ class ObjectLocks:
                     if holder is not None:
                         raise _refuse(_name_operation(key), [holder])
 
-    async def _claim(self, token: str) -> list[Lease]:
+    async def _claim(self, token: str) -> Lease:
         try:
             lease = await self.storage.claim(token)
         except StorageUnavailableError as error:
             raise ServiceUnavailableError(retry_after=1) from error
         if lease is None:
             raise LeaseLostError
-        return [lease]
+        return lease
 
 
 class _Block:
     """Holds a lease while a block of code runs; for one block, because two would not know whose lease it is."""
 
-    def __init__(self, take: Callable[[], Awaitable[list[Lease]]]) -> None:
+    def __init__(self, take: Callable[[], Awaitable[Lease]]) -> None:
         self._take = take
         self._is_used = False
 
@@ -398,18 +410,17 @@ class _Block:
         if self._is_used:
             raise RuntimeError("this was used before; call hold(...) or claim(...) for each block")
         self._is_used = True
-        self._leases = await self._take()
-        self._outside = enter(Held(self._leases[0], here()))
-        return self._leases[0]
+        self._lease = await self._take()
+        self._outside = enter(Held(self._lease))
+        return self._lease
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: object
     ) -> None:
         enter(self._outside)
-        await drop_all([*self._leases])
-        lost = [lease for lease in self._leases if lease.lost]
-        if lost and exc is None:
-            raise LeaseLostError(lost[0])
+        await self._lease.drop()
+        if self._lease.lost and exc is None:
+            raise LeaseLostError(self._lease)
 
 
 def _name_operation(key: str) -> str:
@@ -418,9 +429,9 @@ def _name_operation(key: str) -> str:
 
 
 def _refuse(operation: str, holders: Sequence[Holder]) -> ObjectLockedError:
-    for holder in holders:
+    for holder in holders if logger.isEnabledFor(logging.INFO) else ():
         logger.info(
-            "%s was refused: %s is held for %s by %s since %.3f s (fence %d)",
+            "%r was refused: %r is held for %r by %s since %.3f s (fence %d)",
             operation,
             holder.key,
             holder.operation,

@@ -41,8 +41,14 @@ def retry_after_s(holders: Iterable[Holder]) -> float:
 
 
 def _wait_ms(holder: Holder) -> float:
-    if not holder.is_handed_off and holder.beat_ms > holder.lease_ms * _SILENT_SHARE:
+    if holder.is_handed_off:
+        return min(_usual_ms(holder), holder.rest_ms)  # unless it is claimed by then
+    if holder.beat_ms > holder.lease_ms * _SILENT_SHARE:
         return holder.rest_ms
+    return _usual_ms(holder)
+
+
+def _usual_ms(holder: Holder) -> float:
     longer = sorted(hold for hold in holder.holds_ms if hold > holder.age_ms)
     if longer:
         return longer[int(_SHARE * (len(longer) - 1) + 0.5)] - holder.age_ms

@@ -10,7 +10,7 @@ from typing import Any, cast
 from starlette.requests import HTTPConnection
 
 from envelope.errors.tree import ConfigurationError
-from envelope.routing.endpoints import Endpoint, runner
+from envelope.routing.endpoints import Endpoint, runner, signature_of
 
 #: The parameter through which FastAPI hands in the request; Starlette gives it as the first argument.
 _CONNECTION = "envelope_connection"
@@ -26,13 +26,13 @@ def limit_endpoint(endpoint: Endpoint, charge: Callable[[HTTPConnection], Awaita
     Raises:
         ConfigurationError: The endpoint is a class, or a generator.
     """
-    run = runner(
+    run, _ = runner(
         endpoint,
         decorator="limited()",
         classes="limit the methods of a class, or use routes=",
         generators="use Depends(limiter.limit(...)) there",
     )
-    signature = inspect.signature(endpoint)
+    signature = signature_of(endpoint)
     is_limited = _CONNECTION in signature.parameters
 
     @functools.wraps(endpoint)

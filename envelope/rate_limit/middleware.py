@@ -18,6 +18,7 @@ from envelope.routing.table import RouteTable
 from envelope.wire.bodies import BodyWriter
 from envelope.wire.exchange import KEY as EXCHANGE
 from envelope.wire.failure_response import render_failure
+from envelope.wire.lifespan import serve_lifespan
 from envelope.wire.websockets import deny
 
 
@@ -57,13 +58,12 @@ class RateLimitMiddleware:
         )
         self._table = RouteTable(limiter.routes, routes) if limiter.routes else None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: C901, PLR0912 - one request
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: C901 - one request
+        if scope["type"] == "lifespan":
+            await serve_lifespan(self.app, scope, receive, send, close=self._limiter.aclose)
+            return
         if scope["type"] not in ("http", "websocket"):
-            try:
-                await self.app(scope, receive, send)
-            finally:
-                if scope["type"] == "lifespan":
-                    await self._limiter.aclose()  # after the application's own shutdown
+            await self.app(scope, receive, send)
             return
         limiter, plan = self._limiter, self._plan
         verdicts: list[Verdict] = []

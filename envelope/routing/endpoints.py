@@ -5,6 +5,7 @@ stand.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, TypeVar
 
@@ -19,8 +20,8 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 def runner(
     endpoint: Callable[..., Any], *, decorator: str, classes: str, generators: str
-) -> Callable[..., Awaitable[Any]]:
-    """Give what runs an endpoint as the framework would: a sync one in the thread pool.
+) -> tuple[Callable[..., Awaitable[Any]], bool]:
+    """Give what runs an endpoint as the framework would, a sync one in the thread pool, and whether it is async.
 
     Args:
         endpoint: A function of either framework.
@@ -37,7 +38,7 @@ def runner(
     if inspect.isgeneratorfunction(innermost) or inspect.isasyncgenfunction(innermost):
         raise ConfigurationError(f"{decorator} stands at the generator {endpoint.__qualname__}; {generators}")
     if inspect.iscoroutinefunction(endpoint):
-        return endpoint
+        return endpoint, True
 
     async def run_async(*args: Any, **kwargs: Any) -> Any:
         # A plain decorator in between hands the coroutine on.
@@ -47,7 +48,17 @@ def runner(
     async def run_sync(*args: Any, **kwargs: Any) -> Any:
         return await run_in_threadpool(endpoint, *args, **kwargs)
 
-    return run_async if inspect.iscoroutinefunction(innermost) else run_sync
+    is_async = inspect.iscoroutinefunction(innermost)
+    return (run_async if is_async else run_sync), is_async
+
+
+def signature_of(endpoint: Callable[..., Any]) -> inspect.Signature:
+    """Give an endpoint's signature, also if its annotations name what only type checkers see."""
+    if sys.version_info < (3, 14):
+        return inspect.signature(endpoint)
+    from annotationlib import Format  # type: ignore[import-not-found]  # noqa: PLC0415 - not there before
+
+    return inspect.signature(endpoint, annotation_format=Format.FORWARDREF)
 
 
 def check_decorated(

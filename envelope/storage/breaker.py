@@ -78,8 +78,11 @@ class Breaker:
         """
         is_probe, self._is_probing = self._is_open, self._is_open
         try:
-            async with asyncio.timeout(timeout_s):
+            if timeout_s is None:
                 result = await answer
+            else:
+                async with asyncio.timeout(timeout_s):
+                    result = await answer
         except StorageUnavailableError as error:
             if error.is_outage:
                 self._note_failure(error)

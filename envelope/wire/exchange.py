@@ -15,7 +15,6 @@ from envelope.wire.head import Head
 
 if TYPE_CHECKING:
     from envelope.wire.convention import Convention
-    from envelope.wire.ending import Ending
 
 #: Where the exchange of the innermost installation at work stands in the scope.
 KEY = "envelope"
@@ -30,7 +29,6 @@ class Exchange:
     Attributes:
         crash: The exception that the response answers, and that is raised after it; None for an answer.
         kept_crash: The same, once the outer layer has kept its answer back.
-        ending: Notices when the client is about to have everything, for a guard that has to be done by then.
         foreign: Exceptions that came out of ``send`` or ``receive``; they are nobody's to answer.
         raised: The response answers an exception; exemptions are about what endpoints return.
         reported: The application's own handler for ``Exception`` was told of the crash.
@@ -41,7 +39,6 @@ class Exchange:
     # Defaults of the class: one exchange is made for each request, and most set none of these.
     crash: Exception | None = None
     kept_crash: Exception | None = None
-    ending: Ending | None = None
     foreign: tuple[BaseException, ...] = ()
     raised = False
     reported = False
@@ -57,7 +54,7 @@ class Exchange:
     def start(self) -> None:
         """Begin with a response; forget the one before it, if a middleware tries the request again."""
         if self._used:
-            self.crash = self.ending = None
+            self.crash = None
             self.raised = self.reported = False
             self.unanswered = ()
             self.unsettle()
@@ -138,5 +135,5 @@ class Exchange:
 
     def close(self) -> None:
         """Let go of the exceptions: their tracebacks hold the scope, which holds this."""
-        self.crash = self.kept_crash = self.ending = None
+        self.crash = self.kept_crash = None
         self.foreign = self.unanswered = ()

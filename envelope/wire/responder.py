@@ -78,13 +78,13 @@ class Responder:
             self.exchange.foreign += (exc,)
             raise
 
-    async def send(self, message: Message) -> None:  # noqa: C901 - one message
+    async def send(self, message: Message) -> None:
         """Take a message from the application."""
         kind = message["type"]
         if kind == BODY:
             if self.suffix and self.on_body is None and not message.get("more_body", False):
                 message = self.with_suffix(message)
-            if self.on_body is None and not self.busy and self.exchange.ending is None:
+            if self.on_body is None and not self.busy:
                 # On its own, without a list and a loop, because most messages of a stream are this one.
                 try:
                     await self._outer(message)
@@ -104,8 +104,6 @@ class Responder:
             await self._gone.wait()
         self.busy = True
         try:
-            if self.exchange.ending is not None and self.exchange.ending.is_near(outgoing):
-                await self.exchange.ending.act()
             for each in outgoing:
                 await self._outer(each)
         except Exception as exc:

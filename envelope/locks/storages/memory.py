@@ -10,8 +10,9 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from typing import TypeVar
 
 from envelope.errors.tree import ConfigurationError
 from envelope.locks.grants import Holder, Refusal
@@ -83,9 +84,8 @@ class MemoryLocks:
         """Refuse: nothing was handed off."""
         raise ConfigurationError(_NO_OTHER_PROCESS)
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
+    def entered(self, block: AbstractAsyncContextManager[T]) -> AbstractContextManager[T]:  # noqa: ARG002
         """Refuse: nothing was handed off."""
-        work.close()
         raise ConfigurationError(_NO_OTHER_PROCESS)
 
     async def inspect(self, key: str) -> Holder | None:
@@ -125,7 +125,7 @@ class MemoryLocks:
             holds = self._holds.get(lease.operation)
             if holds is None:
                 if len(self._holds) >= _MOST_OPERATIONS:
-                    return is_whole
+                    del self._holds[next(iter(self._holds))]
                 holds = self._holds[lease.operation] = deque(maxlen=REMEMBERED)
             if is_whole:
                 holds.append(int((self.clock() - lease.since) * 1000))
@@ -151,5 +151,5 @@ class MemoryLocks:
             rest_ms=int((lease.deadline - now) * 1000),
             lease_ms=int(self._max_hold_s * 1000),
             is_handed_off=False,
-            holds_ms=self._holds.get(lease.operation, ()),
+            holds_ms=tuple(self._holds.get(lease.operation, ())),
         )

@@ -12,8 +12,9 @@ import atexit
 import logging
 import os
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future, wait
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
 
@@ -80,12 +81,12 @@ class Heart:
         self._lock = threading.Lock()
         self._leases: dict[int, Lease] = {}
         self._thread: _Thread | None = None
-        self._is_awake = False
 
     def watch(self, lease: Lease) -> None:
         """Renew a lease from now on."""
         self._leases[id(lease)] = lease
-        if not self._is_awake:  # else the thread sees it in time
+        thread = self._thread
+        if thread is None or not thread.is_awake:  # else the thread sees it in time
             with self._lock:
                 self._started().wake()
 
@@ -104,18 +105,35 @@ class Heart:
         with self._lock:
             self._started().do(self._free(token, keys, lasting_s))
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do something in the thread's event loop, and wait for it."""
+    @contextmanager
+    def entered(self, block: AbstractAsyncContextManager[T]) -> Iterator[T]:
+        """Enter and leave a block in the thread's event loop; it is one task, so that no interruption tears it."""
+        entered: Future[T] = Future()
+        left = asyncio.Event()
+
+        async def live() -> None:
+            try:
+                async with block as value:
+                    entered.set_result(value)
+                    await left.wait()
+            except BaseException as error:
+                if not entered.done():
+                    entered.set_exception(error)
+                raise
+
         with self._lock:
-            result = asyncio.run_coroutine_threadsafe(work, self._started().loop)
+            loop = self._started().loop
+            lived = asyncio.run_coroutine_threadsafe(live(), loop)
         try:
-            return result.result()
+            yield entered.result()
         finally:
-            result.cancel()  # if the wait was interrupted
+            loop.call_soon_threadsafe(left.set)
+            wait([lived])
+        lived.result()
 
     async def aclose(self) -> None:
-        """End the thread, when what is to be freed is free, or a moment has passed."""
-        thread = self._ended()
+        """End the thread if it has no lease to renew, when what is to be freed is free, or a moment has passed."""
+        thread = None if self._leases else self._ended()
         if thread is not None:
             await asyncio.to_thread(thread.join)
 
@@ -133,27 +151,17 @@ class Heart:
     def _ended(self) -> _Thread | None:
         with self._lock:
             thread, self._thread = self._thread, None
-            self._is_awake = False
             if thread is not None:
                 thread.stop()
         return thread
 
-    async def _beat(self, woken: asyncio.Event) -> None:
-        while True:
-            woken.clear()
-            self._is_awake = True
-            looks = [self._renew(lease) for lease in list(self._leases.values())]
-            for error in await asyncio.gather(*looks, return_exceptions=True):
-                if error is not None:
-                    logger.error("a lease could not be renewed", exc_info=error)
-            pause_s = self._ttl_s / _LOOKS if self._leases else None
-            if pause_s is None:
-                self._is_awake = False
-                if self._leases:  # one came in between
-                    continue
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause_s):
-                    await woken.wait()
+    async def _beat(self) -> float | None:
+        """Look at all leases, and give the seconds until the next look; None if there is nothing to look at."""
+        looks = [self._renew(lease) for lease in list(self._leases.values())]
+        for error in await asyncio.gather(*looks, return_exceptions=True):
+            if error is not None:
+                logger.error("a lease could not be renewed", exc_info=error)
+        return self._ttl_s / _LOOKS if self._leases else None
 
     async def _renew(self, lease: Lease) -> None:
         now = self._storage.clock()
@@ -192,15 +200,21 @@ class _Thread:
     """An event loop in a thread of its own.
 
     Args:
-        work: Goes on until the thread is stopped; is given what ``wake`` sets.
+        beat: What is done again and again, after the pause that it gives, or when somebody wakes the thread.
         finish: Is awaited at the end.
+
+    Attributes:
+        is_awake: The next beat comes by itself.
     """
 
     def __init__(
-        self, work: Callable[[asyncio.Event], Coroutine[Any, Any, None]], finish: Callable[[], Awaitable[None]]
+        self,
+        beat: Callable[[], Coroutine[Any, Any, float | None]],
+        finish: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:
         self.loop = asyncio.new_event_loop()
-        self._work = work
+        self.is_awake = False
+        self._beat = beat
         self._finish = finish
         self._woken = asyncio.Event()
         self._stopped = asyncio.Event()
@@ -231,12 +245,23 @@ class _Thread:
             runner.run(self._live())
 
     async def _live(self) -> None:
-        work = self.loop.create_task(self._work(self._woken))
+        beating = self.loop.create_task(self._go_on())
         await self._stopped.wait()
-        work.cancel()
+        beating.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_FAREWELL_S)
         await self._finish()
+
+    async def _go_on(self) -> None:
+        while True:
+            self._woken.clear()
+            # Before the look: what comes after it wakes the thread, or is seen.
+            self.is_awake = False
+            pause_s = await self._beat()
+            self.is_awake = pause_s is not None
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._woken.wait()
 
 
 _hearts: WeakSet[Heart] = WeakSet()

@@ -13,9 +13,10 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from functools import cache, lru_cache
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 from urllib.parse import quote, unquote
 
 from envelope.locks.grants import Holder, Refusal
@@ -77,12 +78,11 @@ class RedisLocks:
         prefix = f"envelope:{{locks:{namespace}}}:{_VERSION}"
         self._holds = f"{prefix}:holds".encode()
 
-        @lru_cache(maxsize=_MOST_KEYS)
         def slot_of(name: str) -> tuple[bytes, str]:
             digest = hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=16)
             return f"{prefix}:{digest.hexdigest()}".encode(), _quote(name[:_LONGEST_NAME])
 
-        self._slot_of = slot_of
+        self._new_slot_of, self._known_slot_of = slot_of, lru_cache(maxsize=_MOST_KEYS)(slot_of)
 
     def clock(self) -> float:
         """Give seconds that only grow."""
@@ -95,7 +95,7 @@ class RedisLocks:
         names = [self._slot_of(key)[1] for key in keys]
         arguments = Arguments.of(token, self._ttl_ms, _KEPT_MS, _quote(operation), _process(os.getpid()), *names)
         since = self.clock()
-        words = await self._take(self._scripts.acquire, token, keys, arguments)
+        words, _ = await self._take(self._scripts.acquire, token, keys, arguments)
         if words[0] == b"granted":
             return self._lease(keys, token, int(words[1]), operation, since)
         return Refusal([_read_holder(keys, words[at : at + _WORDS]) for at in range(1, len(words), _WORDS)])
@@ -108,10 +108,11 @@ class RedisLocks:
             self._heart.let_go(token, lease.keys, self._ttl_s)
             return True
         try:
-            words = await self._take(self._scripts.release, token, lease.keys, _releasing(token))
+            words, is_repeated = await self._take(self._scripts.release, token, lease.keys, _releasing(token))
         except StorageUnavailableError:
             return True
-        return words[0] == b"1"
+        # Others may have had the object since it was released, if that answer was lost.
+        return words[0] == b"1" or is_repeated
 
     def let_go(self, lease: Lease) -> None:
         """Free the objects without waiting."""
@@ -128,7 +129,7 @@ class RedisLocks:
         self._heart.forget(lease)  # the token that it would renew is not the lease's any more
         is_done = False
         try:
-            words = await self._take(
+            words, _ = await self._take(
                 self._scripts.hand_off, token, lease.keys, arguments, lasting_s=claim_within_ms / 1000
             )
             is_done = words[0] == b"1"
@@ -146,7 +147,7 @@ class RedisLocks:
         own = secrets.token_hex(16)
         arguments = Arguments.of(handed_off, own, self._ttl_ms, _KEPT_MS, _process(os.getpid()))
         since = self.clock()
-        words = await self._take(self._scripts.claim, own, keys, arguments)
+        words, _ = await self._take(self._scripts.claim, own, keys, arguments)
         if len(words) == 1:
             return None
         fence, operation = words
@@ -155,7 +156,8 @@ class RedisLocks:
     async def renew(self, lease: Lease, ttl_s: float) -> bool:
         """Prolong a lease; False if it has ended."""
         arguments = Arguments.of(lease.token, int(ttl_s * 1000), _KEPT_MS)
-        return (await self._ask(self._scripts.renew, lease.keys, arguments))[0] == b"1"
+        words, _ = await self._ask(self._scripts.renew, lease.keys, arguments)
+        return words[0] == b"1"
 
     async def free(self, token: str, keys: tuple[str, ...]) -> None:
         """Free whatever this token has."""
@@ -164,18 +166,18 @@ class RedisLocks:
     async def inspect(self, key: str) -> Holder | None:
         """Tell who has an object."""
         self._check_breaker()
-        words = await self._breaker.ask(self._ask(self._scripts.inspect, (key,), Arguments.of()))
+        words, _ = await self._breaker.ask(self._ask(self._scripts.inspect, (key,), Arguments.of()))
         return _read_holder((key,), words) if words else None
 
     async def break_lock(self, key: str, fence: int) -> bool:
         """Free an object if the lease on it has this fence."""
         self._check_breaker()
-        words = await self._breaker.ask(self._ask(self._scripts.break_, (key,), Arguments.of(fence, _KEPT_MS)))
+        words, _ = await self._breaker.ask(self._ask(self._scripts.break_, (key,), Arguments.of(fence, _KEPT_MS)))
         return words[0] == b"1"
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do something in the background thread, and wait for it in this one."""
-        return self._heart.run(work)
+    def entered(self, block: AbstractAsyncContextManager[T]) -> AbstractContextManager[T]:
+        """Enter and leave a block in the background thread."""
+        return self._heart.entered(block)
 
     async def aclose(self) -> None:
         """Finish what goes on in the background, and close the connections of the running event loop."""
@@ -200,6 +202,10 @@ class RedisLocks:
         if not self._breaker.may_ask():
             raise StorageUnavailableError("it did not answer a moment ago")
 
+    def _slot_of(self, name: str) -> tuple[bytes, str]:
+        # What clients can make as long as they like is not remembered.
+        return self._known_slot_of(name) if len(name) <= _LONGEST_NAME else self._new_slot_of(name)
+
     async def _take(
         self,
         script: Script,
@@ -208,28 +214,32 @@ class RedisLocks:
         arguments: Arguments,
         *,
         lasting_s: float | None = None,
-    ) -> list[bytes]:
+    ) -> tuple[list[bytes], bool]:
         """Ask what gives the objects to ``token``, or takes them; if nobody learns whether, let them go."""
         is_known = False
         try:
-            words = await self._breaker.ask(self._ask(script, keys, arguments))
+            answer = await self._breaker.ask(self._ask(script, keys, arguments))
             is_known = True
         finally:
             if not is_known:
                 self._heart.let_go(token, keys, lasting_s or self._ttl_s)
-        return words
+        return answer
 
-    async def _ask(self, script: Script, keys: tuple[str, ...], arguments: Arguments) -> list[bytes]:
-        """Ask, and once more on another connection if the first is lost in time: the answer is the same."""
+    async def _ask(self, script: Script, keys: tuple[str, ...], arguments: Arguments) -> tuple[list[bytes], bool]:
+        """Ask, and once more on another connection if the first is lost in time.
+
+        Returns:
+            The words of the answer, and whether it is that to a second question.
+        """
         slots = [self._holds, *(self._slot_of(key)[0] for key in keys)]
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout_s
         try:
-            return await self._lines.here().run(script, slots, arguments, deadline=deadline)
+            return await self._lines.here().run(script, slots, arguments, deadline=deadline), False
         except StorageUnavailableError:
             if loop.time() >= deadline:
                 raise
-        return await self._lines.here().run(script, slots, arguments, deadline=deadline)
+        return await self._lines.here().run(script, slots, arguments, deadline=deadline), True
 
 
 class _Scripts(NamedTuple):
@@ -284,6 +294,7 @@ def _quote(text: str) -> str:
     return quote(text, safe="/:{}", errors="surrogatepass") or "-"
 
 
+@lru_cache(maxsize=1024)
 def _unquote(word: bytes) -> str:
     return "" if word == b"-" else unquote(word.decode(), errors="surrogatepass")
 
