@@ -30,20 +30,20 @@ class RequestLeases:
     # Defaults of the class: one of these is made for each request, and most hold nothing.
     is_over = is_used = False
     _is_answered = False
+    _until_answer: list[Lease]
+    _until_end: list[Lease]
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self.scope = scope
         self._outer = send
         self._ending = Ending(scope)
-        self._until_answer: list[Lease] = []
-        self._until_end: list[Lease] = []
 
     def send(self, message: Message) -> Awaitable[None]:
         """Send a message, and release before it what the client does not expect to be locked any more."""
         # Not a coroutine of its own: nearly every message only passes.
         if self._ending.is_reached(message):
             self._is_answered = True
-            if self._until_answer:
+            if self.is_used and self._until_answer:
                 return self._release_and_send(message)
         return self._outer(message)
 
@@ -54,7 +54,7 @@ class RequestLeases:
 
     def find(self, storage: LockStorage, key: str) -> Lease | None:
         """Give the lease on an object that the request holds already."""
-        leases = [*self._until_answer, *self._until_end]
+        leases = [*self._until_answer, *self._until_end] if self.is_used else []
         return next((lease for lease in leases if _holds(lease, storage, key)), None)
 
     async def keep(self, lease: Lease, *, background: bool) -> None:
@@ -70,25 +70,28 @@ class RequestLeases:
         if self.is_over:
             lease.drop_without_waiting()
             raise LeaseLostError(lease)
-        if self.is_used and (lease in self._until_end or (lease in self._until_answer and not background)):
+        if not self.is_used:
+            self.is_used = True
+            self._until_answer, self._until_end = [], []
+        elif lease in self._until_end or (lease in self._until_answer and not background):
             await lease.drop()  # once is enough
             return
-        self.is_used = True
         (self._until_end if background or self._is_answered else self._until_answer).append(lease)
 
     async def end(self) -> None:
         """Release everything."""
         self.is_over = True
-        await drop_all(self._until_answer)
-        await drop_all(self._until_end)
+        if self.is_used:
+            await drop_all(self._until_answer)
+            await drop_all(self._until_end)
 
     def let_go(self) -> None:
         """Release everything, without waiting; forget the request, because a task may remember this for long."""
         self.is_over = True
         self.scope = {}
-        for leases in (self._until_answer, self._until_end):
-            while leases:
-                leases.pop().drop_without_waiting()
+        if self.is_used:
+            for lease in (*self._until_answer, *self._until_end):
+                lease.drop_without_waiting()
 
 
 async def drop_all(leases: list[Lease]) -> None:

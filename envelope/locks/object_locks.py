@@ -117,7 +117,11 @@ class ObjectLocks:
             ValueError: A key is no name.
         """
         checked, outage = check_keys(keys), _checked(on_outage, self._on_outage)
-        return _Block(lambda: self._take(checked, operation, outage))
+
+        async def take() -> Lease:
+            return self._share(checked) or await self._take(checked, operation, outage)
+
+        return _Block(take)
 
     async def acquire(
         self,
@@ -145,8 +149,8 @@ class ObjectLocks:
         checked, outage = check_keys(keys), _checked(on_outage, self._on_outage)
         request = current_request()
         if request is None:
-            return await self._take_anew(checked, operation, outage)
-        lease = await self._take(checked, operation, outage)
+            return await self._take(checked, operation, outage)
+        lease = self._share(checked) or await self._take(checked, operation, outage)
         await request.keep(lease, background=background)
         return lease
 
@@ -339,7 +343,7 @@ class ObjectLocks:
         outage = _checked(on_outage, self._on_outage)
 
         async def lock(request: RequestLeases, keys: tuple[str, ...], name: str) -> Lease:
-            lease = await self._take(keys, operation or name, outage)
+            lease = self._share(keys) or await self._take(keys, operation or name, outage)
             await request.keep(lease, background=background)
             return lease
 
@@ -348,27 +352,27 @@ class ObjectLocks:
 
         return Guard(lock, self._look if reads == "refuse" else None, unguarded)
 
-    async def _take(self, keys: tuple[str, ...], operation: str | None, on_outage: OnOutage) -> Lease:
-        """Share the lease that is held here already, or take one.
+    def _share(self, keys: tuple[str, ...]) -> Lease | None:
+        """Share the lease that is held here already; None if there is none.
 
         Raises:
             ConfigurationError: Some of the objects are held already, or by several leases: no fence would be right
                 for all of them.
         """
-        if is_anything_held():
-            found = [find(self.storage, key) for key in keys]
-            lease = found[0]
-            if any(other is not lease for other in found):
-                held = [key for key, each in zip(keys, found, strict=True) if each is not None]
-                raise ConfigurationError(
-                    f"{list(keys)} cannot be locked together, because {held} are held already around here; lock"
-                    " all of them in the outer place, or here only what is not held"
-                )
-            if lease is not None:
-                return lease.share()
-        return await self._take_anew(keys, operation, on_outage)
+        if not is_anything_held():
+            return None
+        found = [find(self.storage, key) for key in keys]
+        lease = found[0]
+        if any(other is not lease for other in found):
+            held = [key for key, each in zip(keys, found, strict=True) if each is not None]
+            raise ConfigurationError(
+                f"{list(keys)} cannot be locked together, because {held} are held already around here; lock all of"
+                " them in the outer place, or here only what is not held"
+            )
+        return None if lease is None else lease.share()
 
-    async def _take_anew(self, keys: tuple[str, ...], operation: str | None, on_outage: OnOutage) -> Lease:
+    async def _take(self, keys: tuple[str, ...], operation: str | None, on_outage: OnOutage) -> Lease:
+        """Take a lease."""
         operation = operation or _name_operation(keys[0])
         try:
             answer = await self.storage.acquire(keys, operation)

@@ -22,9 +22,10 @@ class Ending:
         scope: Of the request.
     """
 
+    _left: int | None = None
+
     def __init__(self, scope: Scope) -> None:
-        self._is_head = scope.get("method") == "HEAD"
-        self._left: int | None = None
+        self._scope = scope
 
     def is_reached(self, message: Message) -> bool:
         """Look at a message that is about to be sent; give it each of them."""
@@ -32,7 +33,7 @@ class Ending:
         if kind == "http.response.start":
             self._left = _content_length(message)
             return message["status"] >= 200 and (
-                self._is_head or self._left == 0 or message["status"] in _BODILESS
+                self._left == 0 or message["status"] in _BODILESS or self._scope.get("method") == "HEAD"
             )
         if kind not in _BODIES:
             return False

@@ -22,7 +22,6 @@ async def serve_lifespan(
         send: Of the server.
         close: What is closed.
     """
-
     is_closed = False
 
     async def close_and_send(message: Message) -> None:
