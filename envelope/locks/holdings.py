@@ -7,6 +7,7 @@ what was held where it was started; what another one takes beside it, it does no
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable
 from contextvars import ContextVar
 from typing import Any
@@ -121,6 +122,10 @@ class Held:
 
 
 _here: ContextVar[Held | RequestLeases | None] = ContextVar("envelope.locks", default=None)
+
+
+# A forked process holds nothing: the leases are its parent's.
+os.register_at_fork(after_in_child=lambda: _here.set(None))
 
 
 def enter(inside: Held | RequestLeases | None) -> Held | RequestLeases | None:

@@ -79,6 +79,11 @@ class KeyTemplate:
             self._texts[-1] += text
             if field is not None:
                 self._add(field, plain=not spec and not conversion)
+        if not all(":" in text for text in self._texts[1:-1]):
+            raise ConfigurationError(
+                f"the key {template!r} has two values without a ':' between them, so that several objects could"
+                " share a key; write 'tenant:{tenant}:entity:{entity_id}'"
+            )
         self.names = tuple(name for name, _ in self._values)
 
     def _add(self, field: str, *, plain: bool) -> None:

@@ -76,7 +76,7 @@ class ObjectLocks:
         _check_seconds("ttl_s", ttl_s, 0.1)
         _check_seconds("max_hold_s", max_hold_s, 0.1)
         _check_seconds("timeout_s", timeout_s, 0.001)
-        _checked(on_outage, on_outage)
+        _checked(on_outage)
         check_namespace(namespace)
         if timeout_s >= min(ttl_s, max_hold_s) / 3:
             raise ConfigurationError(
@@ -459,12 +459,11 @@ def _info(holder: Holder) -> LockInfo:
     )
 
 
-def _checked(on_outage: OnOutage | None, default: OnOutage) -> OnOutage:
-    if on_outage is None:
-        return default
-    if on_outage not in get_args(OnOutage):
-        raise ConfigurationError(f"on_outage is {on_outage!r}; give 'deny' or 'allow'")
-    return on_outage
+def _checked(on_outage: OnOutage | None, default: OnOutage | None = None) -> OnOutage:
+    chosen = default if on_outage is None else on_outage
+    if chosen is None or chosen not in get_args(OnOutage):
+        raise ConfigurationError(f"on_outage is {chosen!r}; give 'deny' or 'allow'")
+    return chosen
 
 
 def _check_seconds(name: str, value: object, least: float) -> None:

@@ -48,13 +48,13 @@ def read_url(url: str) -> StorageURL:
     return StorageURL(parts.scheme, f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
 
 
-def check_namespace(namespace: str) -> None:
+def check_namespace(namespace: object) -> None:
     """Refuse what tells services apart that share a server, if it cannot stand in a key.
 
     Raises:
         ConfigurationError: Why it cannot.
     """
-    if not _NAMESPACE.fullmatch(namespace):
+    if not isinstance(namespace, str) or not _NAMESPACE.fullmatch(namespace):
         raise ConfigurationError(f"namespace is {namespace!r}; use letters, digits and . : / - _")
 
 

@@ -309,6 +309,6 @@ def _read_token(text: str) -> tuple[str, tuple[str, ...]]:
             raise ValueError  # noqa: TRY301
         token, *keys = json.loads(base64.urlsafe_b64decode(text.removeprefix(_TOKEN)))
         return str(token), check_keys(tuple(keys))
-    except (AttributeError, TypeError, ValueError):
+    except (AttributeError, RecursionError, TypeError, ValueError):
         # Not the text, which may be somebody's token.
         raise ValueError("this is no token of hand_off(); give it as it was returned") from None
