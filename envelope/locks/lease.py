@@ -221,14 +221,22 @@ class Lease:
         self.keeper.check_hand_off()
         if not self.is_held:
             raise LeaseLostError(self)
+        # From now on: a claim may come before the answer.
+        self._end = "handed off"
+        is_known = False
         try:
             token = await self.keeper.hand_off(self, claim_within_ms)
+            is_known = True
         except StorageUnavailableError as error:
             raise ServiceUnavailableError(retry_after=1) from error
+        finally:
+            if not is_known:
+                self._end = "released"
+                self.let_go()
         if token is None:
+            self._end = None
             self.lose("it ended before it was handed off")
             raise LeaseLostError(self)
-        self._end = "handed off"
         return token
 
 

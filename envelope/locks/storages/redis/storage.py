@@ -127,16 +127,10 @@ class RedisLocks:
         token = secrets.token_hex(16)
         arguments = Arguments.of(lease.token, token, claim_within_ms, _KEPT_MS)
         self._heart.forget(lease)  # the token that it would renew is not the lease's any more
-        is_done = False
-        try:
-            words, _ = await self._take(
-                self._scripts.hand_off, token, lease.keys, arguments, lasting_s=claim_within_ms / 1000
-            )
-            is_done = words[0] == b"1"
-        finally:
-            if not is_done:
-                self._heart.watch(lease)
-        if not is_done:
+        words, _ = await self._take(
+            self._scripts.hand_off, token, lease.keys, arguments, lasting_s=claim_within_ms / 1000
+        )
+        if words[0] != b"1":
             return None
         lease.token = token
         return _write_token(token, lease.keys)
