@@ -54,11 +54,11 @@ def runner(
 
 def signature_of(endpoint: Callable[..., Any]) -> inspect.Signature:
     """Give an endpoint's signature, also if its annotations name what only type checkers see."""
-    if sys.version_info < (3, 14):
-        return inspect.signature(endpoint)
-    from annotationlib import Format  # type: ignore[import-not-found]  # noqa: PLC0415 - not there before
+    if sys.version_info >= (3, 14):  # pragma: no cover
+        from annotationlib import Format  # noqa: PLC0415
 
-    return inspect.signature(endpoint, annotation_format=Format.FORWARDREF)
+        return inspect.signature(endpoint, annotation_format=Format.FORWARDREF)
+    return inspect.signature(endpoint)
 
 
 def check_decorated(

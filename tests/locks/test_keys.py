@@ -209,3 +209,10 @@ def test_any_template_is_read_or_refused(template):
         return
     assume(parsed.names == ())
     assert parsed.key({}) == template.replace("{{", "{").replace("}}", "}")
+
+
+def test_key_as_a_guard_spells_it():
+    """For hold() and acquire(), where a template has several values."""
+    key = ObjectLocks.key("tenant:{tenant}:entity:{entity_id}", tenant="a:b", entity_id=42)
+
+    assert key == "tenant:a%3Ab:entity:42"

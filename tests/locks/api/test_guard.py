@@ -423,3 +423,21 @@ def test_guard_by_a_user_of_the_same_dependency() -> None:
         return "done"
 
     assert (watch(app, locks, key="e:u").held, asked) == ([True, False], [1])
+
+
+def test_router_that_is_included_twice() -> None:
+    """Each time with a dependency that reads the path in its own way: the one of the route at work counts."""
+    locks = slow_locks()
+    app = _fastapi(locks)
+    router = APIRouter()
+
+    @router.post("/{entity_id}", dependencies=[Depends(locks.guard("e:{entity_id}"))])
+    async def endpoint() -> str:
+        return "done"
+
+    app.include_router(router, prefix="/numbers", dependencies=[Depends(by_int)])
+    app.include_router(router, prefix="/texts", dependencies=[Depends(by_text)])
+
+    for path, key in (("/numbers/01", "e:1"), ("/texts/01", "e:01")):
+        assert _while_held(app, locks, key, path).status == 423
+        assert json_of(ask(app, path)) == DONE

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
-from envelope import LeaseLostError, ObjectLocks
-from tests.locks.storages.places import die, elsewhere, eventually, heart_threads, run, slot_of
+from envelope import Lease, LeaseLostError, ObjectLocks
+from envelope.locks.storages.redis.heart import Heart
+from tests.locks.storages.places import Clock, die, elsewhere, eventually, heart_threads, run, slot_of
 from tests.servers.server import Server
 
 #: So short that three of them pass in a test, so long that a busy machine renews in time.
@@ -112,6 +115,39 @@ def test_lease_that_cannot_be_renewed_is_lost_in_time(own_valkey: Server, caplog
     with caplog.at_level(logging.WARNING, "envelope.locks"):
         run(main())
     assert any("lost" in record.getMessage() for record in caplog.records)
+
+
+class Slow:
+    """A server whose answer comes when the lease has ended by the holder's clock."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.renewed = threading.Event()
+
+    async def renew(self, lease: Lease, ttl_s: float) -> bool:
+        self.clock.pass_s(14)
+        self.renewed.set()
+        return True
+
+    async def free(self, token: str, keys: tuple[str, ...]) -> None:
+        pass
+
+    async def close_line(self) -> None:
+        pass
+
+
+def test_renewal_that_is_heard_of_too_late():
+    """Once lost is lost: whoever looked meanwhile was told so."""
+    slow: Any = Slow()
+    heart = Heart(slow, ttl_s=15, max_hold_s=120)
+    now = slow.clock()
+    lease = Lease(slow, ("a",), 1, "x", now, now + 13.5)
+    lease.token, lease.renewed_at = "token", now
+    slow.clock.pass_s(6)
+    heart.watch(lease)
+    assert slow.renewed.wait(5)
+    heart.close()
+    assert (lease.lost, lease.is_held, lease.remaining_s()) == (True, False, 0)
 
 
 def test_short_pause_of_the_server_loses_nothing(own_valkey: Server):

@@ -267,7 +267,7 @@ class _Thread:
 _hearts: WeakSet[Heart] = WeakSet()
 
 
-def _begin_anew() -> None:
+def _begin_anew() -> None:  # pragma: no cover - in the child of a fork
     for heart in _hearts:
         heart.begin_anew()
 
