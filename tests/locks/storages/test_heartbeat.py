@@ -125,7 +125,7 @@ class Slow:
         self.renewed = threading.Event()
 
     async def renew(self, lease: Lease, ttl_s: float) -> bool:
-        self.clock.pass_s(14)
+        self.clock.pass_s(9)
         self.renewed.set()
         return True
 

@@ -285,7 +285,7 @@ def _process(pid: int) -> str:
 @lru_cache(maxsize=1024)
 def _quote(text: str) -> str:
     """Make a word of a text; "-" stands for none."""
-    return quote(text, safe="/:{}", errors="surrogatepass") or "-"
+    return "%2D" if text == "-" else quote(text, safe="/:{}", errors="surrogatepass") or "-"
 
 
 @lru_cache(maxsize=1024)
