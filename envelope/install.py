@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from envelope.errors.error_map import ErrorMap
 from envelope.errors.failures import EchoValues
 from envelope.errors.tree import ConfigurationError
+from envelope.locks.endpoints import check_guarded
 from envelope.locks.middleware import LocksMiddleware
 from envelope.locks.object_locks import ObjectLocks
 from envelope.rate_limit.limiter import RateLimiter
@@ -83,7 +84,7 @@ def install(
         if rate_limiter is not None:
             found.append(Middleware(RateLimitMiddleware, rate_limiter, convention.writer, app.routes))
         if locks is not None:
-            found.append(Middleware(LocksMiddleware, locks, app.routes))
+            found.append(Middleware(LocksMiddleware, locks))
         return found
 
     def build_stack() -> ASGIApp:
@@ -123,6 +124,7 @@ def _build_stack(
 ) -> ASGIApp:
     """Build the framework's own stack with our layers and handlers in it, leaving the application as it was."""
     _check_middleware(app)
+    check_guarded(app.routes)  # whether or not locks= was given: such an endpoint would be served unguarded
     user_middleware, user_handlers = app.user_middleware, app.exception_handlers
     answers = _answers(app, convention)
     built: list[EnvelopeMiddleware] = []

@@ -34,10 +34,10 @@ def make_dependency(
         async def guard_given(connection: HTTPConnection, key: Any = Depends(keys[0])) -> Lease:  # noqa: B008
             request = request_of(keys[0])
             name = name_of(connection.scope)
+            given = tuple(key) if isinstance(key, list | tuple | set | frozenset) else (key,)
             if key is None:
                 return guard.unguarded((), name)
-            given = check_keys(tuple(key) if isinstance(key, list | tuple | set | frozenset) else (key,))
-            return await guard.stand(request, given, name)
+            return await guard.stand(request, check_keys(given), name)
 
         return guard_given
 

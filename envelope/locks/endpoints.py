@@ -12,16 +12,17 @@ from weakref import WeakSet
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection, Request
+from starlette.routing import BaseRoute
 
 from envelope.errors.tree import ConfigurationError
 from envelope.locks.guards import Guard, request_of
 from envelope.locks.holdings import name_of_endpoint
 from envelope.locks.keys import KeyTemplate, make_keys
 from envelope.locks.lease import Lease
-from envelope.routing.endpoints import Endpoint, runner, signature_of
+from envelope.routing.endpoints import Endpoint, check_decorated, runner, signature_of
 
 #: Functions that ``guarded`` was put above, in whatever application.
-decorated: WeakSet[Callable[..., Any]] = WeakSet()
+_decorated: WeakSet[Callable[..., Any]] = WeakSet()
 
 
 def guard_endpoint(endpoint: Endpoint, guard: Guard, templates: Sequence[KeyTemplate]) -> Endpoint:
@@ -63,8 +64,23 @@ def guard_endpoint(endpoint: Endpoint, guard: Guard, templates: Sequence[KeyTemp
 
     guarded.__signature__ = parameters.visible  # type: ignore[attr-defined]
     guarded.__envelope_guard__ = tuple(templates)  # type: ignore[attr-defined]
-    decorated.add(endpoint)
+    _decorated.add(endpoint)
     return cast(Endpoint, guarded)
+
+
+def check_guarded(routes: Sequence[BaseRoute]) -> None:
+    """Refuse an application in which ``guarded`` stands above a route decorator.
+
+    Raises:
+        ConfigurationError: Where, and what to do.
+    """
+    check_decorated(
+        _decorated,
+        routes,
+        decorator="guarded()",
+        does="guards",
+        example="@locks.guarded('entity:{entity_id}')",
+    )
 
 
 class _Parameters:

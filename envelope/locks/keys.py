@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from enum import Enum
 from operator import attrgetter
@@ -29,7 +29,9 @@ def check_keys(keys: tuple[Any, ...]) -> tuple[str, ...]:
         raise ValueError("there is nothing to lock; name an object: 'entity:42'")
     for key in keys:
         if not isinstance(key, str) or not key:
-            raise ValueError(f"{key!r} is no name of an object; write it as 'entity:42'")
+            raise ValueError(
+                f"{key!r} is no name of an object; write 'entity:42', or for several 'entity:42', 'entity:43'"
+            )
     return keys if len(keys) == 1 else tuple(dict.fromkeys(keys))
 
 
@@ -70,7 +72,7 @@ class KeyTemplate:
             )
         self.template = template
         self._texts: list[str] = [""]
-        self._values: list[tuple[str, Callable[[Any], Any] | None]] = []
+        self._values: list[tuple[str, str]] = []
         try:
             parts = list(Formatter().parse(template))
         except ValueError as error:
@@ -93,7 +95,7 @@ class KeyTemplate:
                 f"the key {self.template!r} has {{{field}}}; name a parameter, or an attribute of one:"
                 " {entity_id}, {order.id}"
             )
-        self._values.append((name, attrgetter(".".join(path)) if path else None))
+        self._values.append((name, ".".join(path)))
         self._texts.append("")
 
     def key(self, values: Mapping[str, Any]) -> str:
@@ -106,17 +108,28 @@ class KeyTemplate:
             ConfigurationError: A value has no spelling of its own.
         """
         if len(self._values) == 1:
-            ((name, pick),) = self._values
-            value = values[name] if pick is None else pick(values[name])
+            ((name, path),) = self._values
+            value = self._pick(name, path, values[name]) if path else values[name]
             before, after = self._texts
             return f"{before}{value if type(value) is str or type(value) is int else self._spell(value)}{after}"
         key = self._texts[0]
-        for (name, pick), text in zip(self._values, self._texts[1:], strict=True):
-            value = values[name] if pick is None else pick(values[name])
+        for (name, path), text in zip(self._values, self._texts[1:], strict=True):
+            value = self._pick(name, path, values[name]) if path else values[name]
             key += self._spell(value).translate(_ESCAPES) + text
         return key
 
+    def _pick(self, name: str, path: str, value: Any) -> Any:
+        try:
+            return attrgetter(path)(value)
+        except AttributeError as error:
+            raise ConfigurationError(f"the key {self.template!r} cannot be made of {name}: {error}") from None
+
     def _spell(self, value: Any) -> str:
+        if value is None:
+            raise ConfigurationError(
+                f"the key {self.template!r} got None; name what is always there, or give guard() a dependency,"
+                " which may return None for nothing to lock"
+            )
         is_spelled_as_its_value = not isinstance(value, Enum) or str(value) == str(value.value)
         if not (isinstance(value, _SCALARS) or type(value) is date) or not is_spelled_as_its_value:
             raise ConfigurationError(

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NoReturn, Protocol
 
-from envelope.errors.tree import ConflictError, ServiceUnavailableError
+from envelope.errors.tree import ConfigurationError, ConflictError, ServiceUnavailableError
 from envelope.storage.errors import StorageUnavailableError
+from envelope.storage.forks import renew_after_fork
 
 logger = logging.getLogger("envelope.locks")
 
-#: A lease may be shared between threads.
-_sharing = threading.Lock()
+
+class _Sharing:
+    """A lease may be shared between threads."""
+
+    def __init__(self) -> None:
+        self.begin_anew()
+        renew_after_fork(self)
+
+    def begin_anew(self) -> None:
+        self.lock = threading.Lock()
+
+
+_sharing = _Sharing()
 
 End = Literal["released", "handed off", "lost", "unguarded"]
 
@@ -104,13 +116,25 @@ class Lease:
         lease._end, lease._is_free = "unguarded", True
         return lease
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, *_: object) -> NoReturn:
+        """Say what to do to whoever lets FastAPI look for a lease in the request.
+
+        Raises:
+            ConfigurationError: Always.
+        """
+        raise ConfigurationError(
+            "a parameter annotated Lease needs @locks.guarded(...) below the route decorator, or is written as"
+            " Annotated[Lease, Depends(locks.guard(...))]"
+        )
+
     def __repr__(self) -> str:
         return f"<Lease {', '.join(self.keys)} fence={self.fence} {self._end or 'held'}>"
 
     @property
     def key(self) -> str:
-        """The name of the object; of the first one, if there are several."""
-        return self.keys[0]
+        """The name of the object; of the first one, if there are several; "" if there was nothing to lock."""
+        return self.keys[0] if self.keys else ""
 
     @property
     def has_ended(self) -> bool:
@@ -168,7 +192,7 @@ class Lease:
 
     def share(self) -> Lease:
         """Hold the lease once more; the last of those who hold it releases it."""
-        with _sharing:
+        with _sharing.lock:
             self._shares += 1
         return self
 
@@ -185,7 +209,7 @@ class Lease:
             self.let_go()
 
     def _is_last(self) -> bool:
-        with _sharing:
+        with _sharing.lock:
             self._shares -= 1
             return not self._shares and self._end != "handed off"
 

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from envelope.locks.endpoints import decorated
 from envelope.locks.holdings import RequestLeases, enter
 from envelope.locks.object_locks import ObjectLocks
-from envelope.routing.endpoints import check_decorated
 from envelope.wire.lifespan import serve_lifespan
 
 
@@ -22,22 +17,11 @@ class LocksMiddleware:
     Args:
         app: Everything inside.
         locks: Closed at the end of the application.
-        routes: Of the application.
-
-    Raises:
-        ConfigurationError: ``guarded`` stands above a route decorator.
     """
 
-    def __init__(self, app: ASGIApp, locks: ObjectLocks, routes: Sequence[BaseRoute]) -> None:
+    def __init__(self, app: ASGIApp, locks: ObjectLocks) -> None:
         self.app = app
         self._locks = locks
-        check_decorated(
-            decorated,
-            routes,
-            decorator="guarded()",
-            does="guards",
-            example="@locks.guarded('entity:{entity_id}')",
-        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

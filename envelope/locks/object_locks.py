@@ -56,7 +56,7 @@ class ObjectLocks:
         max_hold_s: Seconds after which a lease is not renewed any more, whoever holds it.
         on_outage: What a guarded operation does while the storage does not answer: ``"deny"`` answers 503,
             ``"allow"`` goes on without a lock.
-        timeout_s: Seconds that a question to the storage may take.
+        timeout_s: Seconds that one question to the storage may take.
         namespace: Tells services apart that share a server.
 
     Raises:
@@ -386,12 +386,11 @@ class ObjectLocks:
 
     async def _look(self, keys: tuple[str, ...]) -> None:
         """Refuse if an object is busy, as far as that is known."""
-        for key in check_keys(keys):
-            if find(self.storage, key) is None:
-                with suppress(StorageUnavailableError):  # reads go on
-                    holder = await self.storage.inspect(key)
-                    if holder is not None:
-                        raise _refuse(_name_operation(key), [holder])
+        with suppress(StorageUnavailableError):  # reads go on
+            for key in check_keys(keys):
+                holder = None if find(self.storage, key) is not None else await self.storage.inspect(key)
+                if holder is not None:
+                    raise _refuse(_name_operation(key), [holder])
 
     async def _claim(self, token: str) -> Lease:
         try:

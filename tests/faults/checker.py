@@ -217,10 +217,13 @@ def _inner(events: Sequence[Event]) -> dict[str, list[Interval]]:
         taken = lease[0]
         if taken.op not in ("acquire", "claim") or taken.outcome != "ok":
             continue
-        # Whoever hears that a hand-off failed looks at the lease to know whether it is still his.
-        failed = ("hand_off", "unavailable")
+        # Whoever hears that a hand-off failed asks the lease whether it is still his.
+        asked_at = max((event.begun for event in lease if event.op == "hold" and event.outcome == "ok"), default=0)
         ends = [
-            event for event in lease if event.op in ("release", "hand_off") and (event.op, event.outcome) != failed
+            event
+            for event in lease
+            if event.op in ("release", "hand_off")
+            and not (event.outcome == "unavailable" and event.begun < asked_at)
         ]
         deadline = max(event.until for event in lease if event.op != "hand_off")
         end = min([deadline, *(event.begun for event in ends)])

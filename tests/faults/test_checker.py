@@ -97,6 +97,20 @@ def test_handed_off_object():
     assert kinds(judge([*passed, *held("d-1", 1, 1.5, fence=2)], TERMS)) == ["fence order", "mutual exclusion"]
 
 
+@pytest.mark.parametrize(("answer", "expected"), [("ok", ["mutual exclusion"]), ("lost", [])])
+def test_hand_off_that_failed(answer: Outcome, expected: list[str]):
+    """S1: a holder whose hand-off failed has the object no more, unless his lease still says so."""
+    history = [
+        event("acquire", "a-1", 0, 0.1, fence=1, until=3),
+        event("hand_off", "a-1", 0.2, 0.5, "unavailable", until=10),
+        *held("b-1", 0.6, 2, fence=2),
+        event("hold", "a-1", 1, 1, answer, until=3 if answer == "ok" else 0),
+        event("release", "a-1", 1.5, 1.6),
+    ]
+
+    assert kinds(judge(history, TERMS)) == expected
+
+
 def test_fence_that_falls():
     """S2: a later lease has a greater fence."""
     history = [*held("a-1", 0, 1, fence=5), *held("b-1", 2, 3, fence=4)]

@@ -28,13 +28,7 @@ def test_suspended_server(own_valkey: Server):
         (network.lost_reply_of_renewal, "reset"),
         (network.lost_reply_of_renewal, "silence"),
         (network.lost_reply_of_hand_off, "reset"),
-        pytest.param(
-            network.lost_reply_of_hand_off,
-            "silence",
-            marks=pytest.mark.xfail(
-                strict=True, reason="Lease.hand_off: without an answer the object is freed, and is_held stays True"
-            ),
-        ),
+        (network.lost_reply_of_hand_off, "silence"),
         (network.lost_reply_of_claim, "reset"),
         (network.lost_reply_of_claim, "silence"),
     ],

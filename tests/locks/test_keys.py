@@ -127,7 +127,6 @@ def test_no_template_is_a_configuration_error(declare):
 @pytest.mark.parametrize(
     "value",
     [
-        None,
         ["a"],
         ("a",),
         {"a": 1},
@@ -148,6 +147,14 @@ def test_values_without_a_spelling_of_their_own(template, value):
     """A list, an object, or nothing: not ``entity:None`` for all who have none; nor what has several spellings."""
     with pytest.raises(ConfigurationError, match=type(value).__name__):
         key(template, id=value, x=SimpleNamespace(id=value))
+
+
+def test_value_that_is_not_there():
+    """An optional parameter, or an attribute that it has not."""
+    with pytest.raises(ConfigurationError, match="got None"):
+        key("entity:{id}", id=None)
+    with pytest.raises(ConfigurationError, match=r"cannot be made of order: .* no attribute 'id'"):
+        key("entity:{order.id}", order=SimpleNamespace())
 
 
 def test_a_name_that_is_not_there():

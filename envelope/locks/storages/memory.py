@@ -18,6 +18,7 @@ from envelope.errors.tree import ConfigurationError
 from envelope.locks.grants import Holder, Refusal
 from envelope.locks.lease import Lease
 from envelope.locks.retry_after import REMEMBERED
+from envelope.storage.forks import renew_after_fork
 
 #: Operations whose holds are remembered.
 _MOST_OPERATIONS = 1000
@@ -41,11 +42,16 @@ class MemoryLocks:
     def __init__(self, *, max_hold_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self._max_hold_s = max_hold_s
+        self.begin_anew()
+        renew_after_fork(self)
+        self._holds: dict[str, deque[int]] = {}
+        self._fence = 0
+
+    def begin_anew(self) -> None:
+        """Forget what is held; after a fork that is the parent's."""
         self._lock = threading.Lock()
         # In the order in which they end, because all last equally long.
         self._held: dict[str, Lease] = {}
-        self._holds: dict[str, deque[int]] = {}
-        self._fence = 0
 
     async def acquire(self, keys: tuple[str, ...], operation: str) -> Lease | Refusal:
         """Take all the objects or none."""

@@ -24,6 +24,7 @@ from envelope.rate_limit.quotas import Quota, Strategy, check_log
 from envelope.rate_limit.verdicts import Change, Demand, Verdict
 from envelope.rate_limit.windows import sliding_reset_ms, sliding_wait_ms
 from envelope.storage.clock import monotonic_ms
+from envelope.storage.forks import renew_after_fork
 
 logger = logging.getLogger("envelope.rate_limit")
 
@@ -68,6 +69,11 @@ class MemoryStorage:
         self._max_keys = max_keys
         self._windows: dict[int, _Windows[Any]] = {}
         self._turn_at = 0
+        self.begin_anew()
+        renew_after_fork(self)
+
+    def begin_anew(self) -> None:
+        """Make the lock anew; a thread of the parent may have held it when it forked."""
         self._lock = threading.Lock()
 
     def check(self, quota: Quota) -> None:

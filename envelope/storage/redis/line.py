@@ -15,6 +15,7 @@ from typing import Any
 from weakref import WeakSet
 
 from envelope.storage.errors import StorageUnavailableError
+from envelope.storage.forks import renew_after_fork
 from envelope.storage.redis.errands import Arguments, Errand, merge
 from envelope.storage.redis.links import Connect, Link
 from envelope.storage.redis.scripts import Script
@@ -225,6 +226,11 @@ class Lines:
         self._connect = connect
         self._timeout_s = timeout_s
         self._lines: dict[asyncio.AbstractEventLoop, Line] = {}
+        self.begin_anew()
+        renew_after_fork(self)
+
+    def begin_anew(self) -> None:
+        """Make the lock anew; a thread of the parent may have held it when it forked."""
         self._lock = threading.Lock()
 
     def here(self) -> Line:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
@@ -37,6 +38,10 @@ _FAREWELL_S = 1.0
 
 #: The share of the time for an exchange that one server of a cluster may take.
 _SHARE = 0.7
+
+
+#: What stands behind the host: nothing, or a number.
+_DATABASE = re.compile(r"(/\d*)?")
 
 
 class Link(Protocol):
@@ -118,6 +123,8 @@ def _options(client: Any) -> dict[str, Any]:
 
 
 def _plan_single(client: Any, where: SplitResult) -> Connect:
+    if where.scheme != "unix" and not _DATABASE.fullmatch(where.path):
+        raise ValueError(f"{where.path!r} is no database; write redis://host:6379/0")
     pool = client.ConnectionPool.from_url(where.geturl(), **_options(client))
     return _connector(client, pool)
 

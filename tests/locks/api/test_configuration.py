@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, Router
 
-from envelope import ConfigurationError, ObjectLocks, install
+from envelope import ConfigurationError, Lease, ObjectLocks, install
 from tests.locks.api.asking import DONE, ask, json_of, slow_locks, watch
 
 
@@ -368,3 +368,29 @@ def test_other_words_for_outages(outage: Any) -> None:
     for make in makes:
         with pytest.raises(ConfigurationError, match="'deny' or 'allow'"):
             make()
+
+
+def test_guard_above_the_route_is_refused_without_locks_as_well() -> None:
+    """The endpoint would be served unguarded, and nothing else would say so."""
+    locks = ObjectLocks()
+    app = FastAPI()
+    install(app)
+
+    @locks.guarded("e:{entity_id}")
+    @app.post("/e/{entity_id}")
+    async def endpoint(entity_id: int) -> None: ...
+
+    raised = ask(app).raised
+
+    assert isinstance(raised, ConfigurationError)
+    assert "below the route decorator" in str(raised)
+
+
+def test_lease_parameter_without_a_guard() -> None:
+    """FastAPI would look for it in the request."""
+    app = FastAPI()
+
+    async def endpoint(entity_id: int, lease: Lease) -> None: ...
+
+    with pytest.raises(ConfigurationError, match="below the route decorator"):
+        app.post("/e/{entity_id}")(endpoint)

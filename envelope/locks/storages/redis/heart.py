@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import logging
-import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future, wait
@@ -20,6 +19,7 @@ from weakref import WeakSet
 
 from envelope.locks.lease import Lease
 from envelope.storage.errors import StorageUnavailableError
+from envelope.storage.forks import renew_after_fork
 
 #: The share of its time that the holder of a lease does not count on: clocks run apart, and work has to end
 #: before.
@@ -75,6 +75,7 @@ class Heart:
         self._max_hold_s = max_hold_s
         self.begin_anew()
         _hearts.add(self)
+        renew_after_fork(self)
 
     def begin_anew(self) -> None:
         """Forget everything: a forked process has no thread, and the leases are its parent's."""
@@ -267,15 +268,7 @@ class _Thread:
 _hearts: WeakSet[Heart] = WeakSet()
 
 
-def _begin_anew() -> None:  # pragma: no cover - in the child of a fork
-    for heart in _hearts:
-        heart.begin_anew()
-
-
 @atexit.register
 def _end() -> None:
     for heart in list(_hearts):
         heart.close()
-
-
-os.register_at_fork(after_in_child=_begin_anew)
