@@ -100,7 +100,7 @@ async def drop_all(leases: list[Lease]) -> None:
     """Give back leases, all at once; if this is cancelled in between, none stays behind."""
 
     async def drop_one() -> None:
-        if leases:  # pragma: no branch - as many times as there are leases
+        if leases:
             await leases.pop().drop()
 
     try:

@@ -6,7 +6,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from envelope.locks.holdings import RequestLeases, enter
 from envelope.locks.object_locks import ObjectLocks
-from envelope.wire.lifespan import serve_lifespan
+from envelope.wire.lifespan import serve_beside
 
 
 class LocksMiddleware:
@@ -24,11 +24,8 @@ class LocksMiddleware:
         self._locks = locks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await serve_lifespan(self.app, scope, receive, send, close=self._locks.aclose)
-            return
         if scope["type"] not in ("http", "websocket"):
-            await self.app(scope, receive, send)
+            await serve_beside(self.app, scope, receive, send, close=self._locks.aclose)
             return
         leases = RequestLeases(scope, send)
         outside = enter(leases)

@@ -18,7 +18,7 @@ from envelope.routing.table import RouteTable
 from envelope.wire.bodies import BodyWriter
 from envelope.wire.exchange import KEY as EXCHANGE
 from envelope.wire.failure_response import render_failure
-from envelope.wire.lifespan import serve_lifespan
+from envelope.wire.lifespan import serve_beside
 from envelope.wire.websockets import deny
 
 
@@ -58,12 +58,9 @@ class RateLimitMiddleware:
         )
         self._table = RouteTable(limiter.routes, routes) if limiter.routes else None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: C901 - one request
-        if scope["type"] == "lifespan":
-            await serve_lifespan(self.app, scope, receive, send, close=self._limiter.aclose)
-            return
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
-            await self.app(scope, receive, send)
+            await serve_beside(self.app, scope, receive, send, close=self._limiter.aclose)
             return
         limiter, plan = self._limiter, self._plan
         verdicts: list[Verdict] = []

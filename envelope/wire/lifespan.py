@@ -10,19 +10,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 _LAST = frozenset({"lifespan.shutdown.complete", "lifespan.shutdown.failed", "lifespan.startup.failed"})
 
 
-async def serve_lifespan(
+async def serve_beside(
     app: ASGIApp, scope: Scope, receive: Receive, send: Send, *, close: Callable[[], Awaitable[None]]
 ) -> None:
-    """Run an application's lifespan, and close something after the application's own end.
+    """Serve what is neither a request nor a websocket; after the application's own end, close something.
 
     Args:
         app: The application.
-        scope: Of the lifespan.
+        scope: Of its lifespan, or of something that it knows.
         receive: Of the server.
         send: Of the server.
         close: What is closed.
     """
-    is_closed = False
+    is_closed = scope["type"] != "lifespan"
 
     async def close_and_send(message: Message) -> None:
         nonlocal is_closed

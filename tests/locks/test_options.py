@@ -277,3 +277,9 @@ def test_locks_that_are_none(given: Any):
 
     assert "locks is" in text
     assert "ObjectLocks(" in text
+
+
+@pytest.mark.parametrize("url", ["redis:/prod:6379/0", "redis://host/abc", "valkeys://host:1/0/1"])
+def test_database_that_is_no_number(url: str):
+    """The clients would take another host, or another database, without a word."""
+    assert "is no database" in refused(lambda: ObjectLocks(url))

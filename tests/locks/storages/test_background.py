@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from itertools import chain
 from unittest.mock import patch
 
+import anyio
 import pytest
 
 from envelope import ConfigurationError, ObjectLocks, ServiceUnavailableError
+from envelope.locks.holdings import drop_all
 from envelope.locks.storages.memory import MemoryLocks
 from envelope.locks.storages.redis import heart as hearts
 from tests.locks.storages.places import elsewhere, eventually, heart_threads, run
@@ -97,5 +100,78 @@ def test_memory_hands_nothing_off():
         for refused in (memory.hand_off(lease, 1000), memory.claim("token")):
             with pytest.raises(ConfigurationError, match="memory://"):
                 await refused
+
+    run(story())
+
+
+def test_release_while_the_storage_is_spared(own_valkey: Server):
+    """After several failures nothing is asked for a moment, and the release goes on in the background."""
+
+    async def story() -> None:
+        locks = open_locks(own_valkey)
+        async with aclosing(locks):
+            held = await locks.acquire("a")
+            own_valkey.kill()
+            for _ in range(6):
+                with pytest.raises(ServiceUnavailableError):
+                    await locks.acquire("b")
+            begun = time.monotonic()
+            await held.release()
+            assert time.monotonic() - begun < TIMEOUT_S
+            own_valkey.start()
+
+            async def is_free() -> bool:
+                with suppress(ServiceUnavailableError):
+                    return await locks.inspect("a") is None
+                return False
+
+            await eventually(is_free)
+
+    run(story())
+
+
+def test_freeing_ends_with_the_time_of_the_lease(own_valkey: Server):
+    """A server that never comes back is not asked for ever."""
+
+    async def story() -> None:
+        locks = open_locks(own_valkey)
+        lease = await locks.acquire("a")
+        own_valkey.kill()
+        lease.let_go()
+        await asyncio.sleep(1.5 * TTL_S)
+        await locks.aclose()
+
+    run(story())
+    assert heart_threads() == set()
+
+
+def test_thread_ends_when_its_last_lease_does(valkey: Server):
+    """``aclose`` leaves what others in the process hold alone."""
+    valkey.flush()
+
+    async def story() -> None:
+        locks = open_locks(valkey)
+        lease = await locks.acquire("a")
+        await locks.aclose()
+        await asyncio.sleep(1.5 * TTL_S)
+        assert lease.is_held
+        await lease.release()
+        await eventually(lambda: heart_threads() == set())
+        await locks.aclose()
+
+    run(story())
+
+
+def test_cancelled_between_two_releases():
+    """None stays behind."""
+
+    async def story() -> None:
+        locks = ObjectLocks()
+        leases = [await locks.acquire("a"), await locks.acquire("b")]
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await drop_all([*leases])
+        assert await locks.inspect("a") is None
+        assert await locks.inspect("b") is None
 
     run(story())

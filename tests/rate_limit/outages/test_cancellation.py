@@ -113,12 +113,12 @@ def test_cancelled_while_connecting_is_not_charged(valkey: Server):
     run(main(), debug=True)
 
 
-def test_cancelled_while_connecting(valkey: Server):
+def test_cancelled_while_connecting(own_valkey: Server):
     """Those who left before there was a connection take nothing with them: it serves the next."""
-    valkey.flush()
+    own_valkey.flush()
 
     async def main() -> None:
-        with Delay(valkey.port, each_way_s=0.02) as delay:
+        with Delay(own_valkey.port, each_way_s=0.02) as delay:
             storage = RedisStorage(delay.url, STRATEGY, timeout_s=2)
             async with aclosing(storage):
                 leaving = [asyncio.create_task(storage.decide(demand("ada"))) for _ in range(50)]
@@ -126,20 +126,20 @@ def test_cancelled_while_connecting(valkey: Server):
                 await _cancelled(*leaving[1:])
                 assert remaining(await storage.decide(demand("grace"))) == 19
                 await asyncio.gather(*leaving, return_exceptions=True)
-        wait_for_no_connections(valkey)
+        wait_for_no_connections(own_valkey)
 
     run(main(), debug=True)
 
 
 @pytest.mark.parametrize("strategy", ["sliding-window-counter", "fixed-window", "moving-window"])
-def test_cancelled_at_random(valkey: Server, strategy: Strategy):
+def test_cancelled_at_random(own_valkey: Server, strategy: Strategy):
     """Hundreds who leave at any point harm nobody: answers are right, keys expire, the line works on."""
-    valkey.flush()
+    own_valkey.flush()
     chance = random.Random(7)
     charged: list[int] = []
 
     async def main() -> None:
-        with Delay(valkey.port, each_way_s=0.002) as delay:
+        with Delay(own_valkey.port, each_way_s=0.002) as delay:
             limiter = RateLimiter(
                 "10000/minute", "9000/hour", storage=delay.url, strategy=strategy, on_outage="deny", timeout_s=5
             )
@@ -169,9 +169,9 @@ def test_cancelled_at_random(valkey: Server, strategy: Strategy):
 
     run(main(), debug=True)
     assert 200 <= len(charged) < 600
-    assert keys_of(valkey)
-    assert all(valkey.call("PTTL", key) > 0 for key in valkey.call("KEYS", "*"))
-    wait_for_no_connections(valkey)
+    assert keys_of(own_valkey)
+    assert all(own_valkey.call("PTTL", key) > 0 for key in own_valkey.call("KEYS", "*"))
+    wait_for_no_connections(own_valkey)
 
 
 def test_cancelled_during_an_outage(own_valkey: Server):

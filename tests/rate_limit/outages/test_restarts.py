@@ -62,19 +62,19 @@ async def _noticed() -> None:
     await asyncio.sleep(0.02)
 
 
-def test_connection_cut_between_requests(valkey: Server):
+def test_connection_cut_between_requests(own_valkey: Server):
     """A reset by something in between is as good as none."""
-    valkey.flush()
+    own_valkey.flush()
 
     async def main() -> None:
-        with Delay(valkey.port, each_way_s=0) as delay:
+        with Delay(own_valkey.port, each_way_s=0) as delay:
             limiter = RateLimiter("20/minute", storage=delay.url, on_outage="deny", timeout_s=1)
             async with aclosing(limiter):
                 for number in range(5):
                     assert remaining(await limiter.check("ada")) == 19 - number
                     delay.drop()
                     await _noticed()
-                assert connections(valkey) <= 1
+                assert connections(own_valkey) <= 1
 
     run(main())
 

@@ -82,10 +82,12 @@ class Heart:
         self._lock = threading.Lock()
         self._leases: dict[int, Lease] = {}
         self._thread: _Thread | None = None
+        self._is_closing = False
 
     def watch(self, lease: Lease) -> None:
         """Renew a lease from now on."""
         self._leases[id(lease)] = lease
+        self._is_closing = False
         thread = self._thread
         if thread is None or not thread.is_awake:  # else the thread sees it in time
             with self._lock:
@@ -133,24 +135,29 @@ class Heart:
         lived.result()
 
     async def aclose(self) -> None:
-        """End the thread if it has no lease to renew, when what is to be freed is free, or a moment has passed."""
-        thread = None if self._leases else self._ended()
+        """End the thread as soon as it has no lease to renew; wait if that is now, a moment at the most."""
+        self._is_closing = True
+        thread = self._ended_if_idle()
         if thread is not None:
             await asyncio.to_thread(thread.join)
 
     def close(self) -> None:
         """End the thread, and wait for it."""
-        thread = self._ended()
+        self._leases.clear()
+        thread = self._ended_if_idle()
         if thread is not None:
             thread.join()
 
     def _started(self) -> _Thread:
+        self._is_closing = False
         if self._thread is None:
             self._thread = _Thread(self._beat, self._storage.close_line)
         return self._thread
 
-    def _ended(self) -> _Thread | None:
+    def _ended_if_idle(self) -> _Thread | None:
         with self._lock:
+            if self._leases:
+                return None
             thread, self._thread = self._thread, None
             if thread is not None:
                 thread.stop()
@@ -162,6 +169,8 @@ class Heart:
         for error in await asyncio.gather(*looks, return_exceptions=True):
             if error is not None:
                 logger.error("a lease could not be renewed", exc_info=error)
+        if self._is_closing:
+            self._ended_if_idle()
         return self._ttl_s / _LOOKS if self._leases else None
 
     async def _renew(self, lease: Lease) -> None:
