@@ -97,22 +97,16 @@ class RequestLeases:
 
 
 async def drop_all(leases: list[Lease]) -> None:
-    """Give back leases, all at once; if this is cancelled in between, none stays behind."""
-
-    async def drop_one() -> None:
-        if leases:
-            await leases.pop().drop()
-
-    try:
-        if len(leases) > 1:
-            async with anyio.create_task_group() as together:
-                for _ in tuple(leases):
-                    together.start_soon(drop_one)
-        else:
-            await drop_one()
-    finally:
-        while leases:
-            leases.pop().drop_without_waiting()
+    """Give back leases, all at once; the list is empty afterwards."""
+    taken = [*leases]
+    leases.clear()
+    if len(taken) > 1:
+        async with anyio.create_task_group() as together:  # every one begins, also if this is cancelled
+            for lease in taken:
+                together.start_soon(lease.drop)
+    else:
+        for lease in taken:
+            await lease.drop()
 
 
 class Held:
