@@ -63,7 +63,6 @@ def guard_endpoint(endpoint: Endpoint, guard: Guard, templates: Sequence[KeyTemp
             return await run_in_threadpool(thread.run, endpoint, *args, **kwargs)
 
     guarded.__signature__ = parameters.visible  # type: ignore[attr-defined]
-    guarded.__envelope_guard__ = tuple(templates)  # type: ignore[attr-defined]
     _decorated.add(endpoint)
     return cast(Endpoint, guarded)
 
