@@ -8,10 +8,19 @@ from collections.abc import Iterator
 
 import pytest
 
+from envelope.locks.storages.redis import heart as heart_of_locks
 from tests.servers.cluster import Cluster
 from tests.servers.memcached import Memcached
 from tests.servers.sentinel import Sentinel
 from tests.servers.server import Server, TlsServer
+
+
+@pytest.fixture(autouse=True)
+def no_lease_outlives_its_test() -> Iterator[None]:
+    """End the threads that renew what a test has left locked; they would speak in the log of the next one."""
+    yield
+    for heart in list(heart_of_locks._hearts):
+        heart.close()
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from unittest.mock import patch
 import anyio
 import pytest
 
-from envelope import ConfigurationError, ObjectLocks, ServiceUnavailableError
+from envelope import ConfigurationError, Lease, ObjectLocks, ServiceUnavailableError
 from envelope.locks.holdings import drop_all
 from envelope.locks.storages.memory import MemoryLocks
 from envelope.locks.storages.redis import heart as hearts
@@ -173,5 +173,29 @@ def test_cancelled_between_two_releases():
             await drop_all([*leases])
         assert await locks.inspect("a") is None
         assert await locks.inspect("b") is None
+
+    run(story())
+
+
+def test_renewal_that_comes_back_after_the_release(valkey: Server):
+    """Changes nothing: the lease may have been handed off, or released, while it was under way."""
+    valkey.flush()
+    renewed: list[Lease] = []
+
+    async def story() -> None:
+        locks = open_locks(valkey)
+        async with aclosing(locks):
+            lease = await locks.acquire("a")
+            until = lease.deadline
+
+            async def renew(lease: Lease, ttl_s: float) -> bool:
+                locks.storage._heart.forget(lease)  # type: ignore[attr-defined]
+                renewed.append(lease)
+                return True
+
+            with patch.object(locks.storage, "renew", renew):
+                await eventually(lambda: renewed)
+            assert lease.deadline == until
+            await lease.release()
 
     run(story())
