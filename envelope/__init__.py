@@ -19,6 +19,7 @@ from envelope.errors.tree import (
 from envelope.install import install
 from envelope.locks.lease import Lease, LeaseLostError
 from envelope.locks.object_locks import ObjectLocks
+from envelope.openapi.declarations import failures
 from envelope.rate_limit.address import ClientAddress, client_address
 from envelope.rate_limit.limiter import RateLimiter
 from envelope.rate_limit.plans import RouteLimit
@@ -52,6 +53,7 @@ __all__ = [
     "Success",
     "UnauthorizedError",
     "client_address",
+    "failures",
     "install",
     "raw_response",
 ]

@@ -24,6 +24,7 @@ from envelope.errors.tree import ConfigurationError
 from envelope.locks.endpoints import check_guarded
 from envelope.locks.middleware import LocksMiddleware
 from envelope.locks.object_locks import ObjectLocks
+from envelope.openapi.serving import Describer
 from envelope.rate_limit.limiter import RateLimiter
 from envelope.rate_limit.middleware import RateLimitMiddleware
 from envelope.wire.answers import Answers
@@ -49,8 +50,8 @@ def install(
     """Make a Starlette or FastAPI application speak the convention.
 
     Every JSON success is sent as ``{"status": "success", "content": ...}``, every failure as
-    ``{"code": ..., "message": ..., "status": "failure"}``. Works before or after middleware, routes and
-    exception handlers are added, until the application starts.
+    ``{"code": ..., "message": ..., "status": "failure"}``, and FastAPI's OpenAPI document says so. Works before
+    or after middleware, routes and exception handlers are added, until the application starts.
 
     Args:
         app: The application; its routes are not touched.
@@ -77,6 +78,8 @@ def install(
     convention = Convention(
         errors=errors, exempt=exempt, success_status=success_status, shape=shape, echo_values=echo_values
     )
+    describer = Describer(app, convention, rate_limiter, _installed.__contains__)
+    describer.stand_in()
     build = app.build_middleware_stack
 
     def guards() -> list[Middleware]:
@@ -88,6 +91,7 @@ def install(
         return found
 
     def build_stack() -> ASGIApp:
+        describer.stand_in()  # around what the application has put there since
         try:
             return _build_stack(app, convention, guards(), build)
         except ConfigurationError as error:

@@ -16,6 +16,7 @@ from envelope.locks.guards import Guard, request_of
 from envelope.locks.holdings import name_of
 from envelope.locks.keys import KeyTemplate, check_keys, make_keys
 from envelope.locks.lease import Lease
+from envelope.routing.refusals import mark_refusals
 from envelope.wire.paths import route_path
 
 
@@ -39,6 +40,7 @@ def make_dependency(
                 return guard.unguarded((), name)
             return await guard.stand(request, check_keys(given), name)
 
+        mark_refusals(guard_given, guard.refusals)
         return guard_given
 
     templates = cast("Sequence[KeyTemplate]", keys)
@@ -55,6 +57,7 @@ def make_dependency(
                 return guard.unguarded((), name_of(scope))  # the framework answers it
         return await guard.stand(request, make_keys(templates, values), name_of(scope))
 
+    mark_refusals(guard_path, guard.refusals)
     return guard_path
 
 

@@ -20,6 +20,7 @@ from envelope.locks.holdings import name_of_endpoint
 from envelope.locks.keys import KeyTemplate, make_keys
 from envelope.locks.lease import Lease
 from envelope.routing.endpoints import Endpoint, check_decorated, runner, signature_of
+from envelope.routing.refusals import mark_refusals
 
 #: Functions that ``guarded`` was put above, in whatever application.
 _decorated: WeakSet[Callable[..., Any]] = WeakSet()
@@ -63,6 +64,7 @@ def guard_endpoint(endpoint: Endpoint, guard: Guard, templates: Sequence[KeyTemp
             return await run_in_threadpool(thread.run, endpoint, *args, **kwargs)
 
     guarded.__signature__ = parameters.visible  # type: ignore[attr-defined]
+    mark_refusals(guarded, guard.refusals)
     _decorated.add(endpoint)
     return cast(Endpoint, guarded)
 

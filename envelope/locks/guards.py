@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, NamedTuple
 
 from envelope.errors.tree import ConfigurationError
@@ -22,11 +22,13 @@ class Guard(NamedTuple):
         lock: Takes them for the request.
         look: Refuses if one of them is busy, and takes nothing; None lets reads pass.
         unguarded: Gives what stands for a lease where nothing is taken.
+        denies: Answers 503 while the storage does not answer.
     """
 
     lock: Callable[[RequestLeases, tuple[str, ...], str], Awaitable[Lease]]
     look: Callable[[tuple[str, ...]], Awaitable[None]] | None
     unguarded: Callable[[tuple[str, ...], str], Lease]
+    denies: bool
 
     def stand(self, request: RequestLeases, keys: tuple[str, ...], name: str) -> Awaitable[Lease]:
         """Do what the request's method asks for.
@@ -39,6 +41,12 @@ class Guard(NamedTuple):
         if request.scope.get("method") in _SAFE:
             return self._read(keys, name)
         return self.lock(request, keys, name)
+
+    def refusals(self, method: str) -> Sequence[int]:
+        """Give the statuses that it can answer."""
+        if method in _SAFE:
+            return () if self.look is None else (423,)
+        return (423, 503) if self.denies else (423,)
 
     async def _read(self, keys: tuple[str, ...], name: str) -> Lease:
         if self.look is not None:

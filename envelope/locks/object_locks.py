@@ -350,7 +350,7 @@ class ObjectLocks:
         def unguarded(keys: tuple[str, ...], name: str) -> Lease:
             return Lease.unguarded(self.storage, keys, operation or name)
 
-        return Guard(lock, self._look if reads == "refuse" else None, unguarded)
+        return Guard(lock, self._look if reads == "refuse" else None, unguarded, outage == "deny")
 
     def _share(self, keys: tuple[str, ...]) -> Lease | None:
         """Share the lease that is held here already; None if there is none.

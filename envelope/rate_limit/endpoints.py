@@ -11,6 +11,7 @@ from starlette.requests import HTTPConnection
 
 from envelope.errors.tree import ConfigurationError
 from envelope.routing.endpoints import Endpoint, runner, signature_of
+from envelope.routing.refusals import mark_refusals, refusals_at
 
 #: The parameter through which FastAPI hands in the request; Starlette gives it as the first argument.
 _CONNECTION = "envelope_connection"
@@ -51,6 +52,7 @@ def limit_endpoint(endpoint: Endpoint, charge: Callable[[HTTPConnection], Awaita
         return await run(*args, **kwargs)
 
     limited.__signature__ = signature if is_limited else _with_connection(signature)  # type: ignore[attr-defined]
+    mark_refusals(limited, lambda method: refusals_at(charge, method))
     return cast(Endpoint, limited)
 
 

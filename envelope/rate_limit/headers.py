@@ -28,17 +28,16 @@ STYLES: dict[Style, tuple[bool, bool]] = {
     "none": (False, False),
 }
 
+_LEGACY = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
+_DRAFT = ("RateLimit-Policy", "RateLimit")
+
+#: The styles and the names of their fields.
+FIELD_NAMES: dict[Style, tuple[str, ...]] = {
+    style: _LEGACY * has_legacy + _DRAFT * has_draft for style, (has_legacy, has_draft) in STYLES.items()
+}
+
 #: Our fields, and the one that may forbid them.
-WATCHED = frozenset(
-    (
-        b"x-ratelimit-limit",
-        b"x-ratelimit-remaining",
-        b"x-ratelimit-reset",
-        b"ratelimit-policy",
-        b"ratelimit",
-        b"cache-control",
-    )
-)
+WATCHED = frozenset(name.lower().encode() for name in (*_LEGACY, *_DRAFT, "Cache-Control"))
 
 
 class FieldWriter:

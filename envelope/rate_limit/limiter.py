@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType, UnionType
 from typing import Any, TypeVar, cast, get_args
 
@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection
 from envelope.errors.tree import ConfigurationError, RateLimitedError
 from envelope.rate_limit.address import client_address
 from envelope.rate_limit.endpoints import limit_endpoint
-from envelope.rate_limit.headers import STYLES, Fields, FieldWriter, Style
+from envelope.rate_limit.headers import FIELD_NAMES, STYLES, Fields, FieldWriter, Style
 from envelope.rate_limit.plans import Cost, Key, Limit, Plan, RouteLimit, check_cost, report_shadow, shorten
 from envelope.rate_limit.quotas import Quota, Strategy
 from envelope.rate_limit.storages.opening import open_storage
@@ -21,6 +21,7 @@ from envelope.rate_limit.storages.outage import OnOutage
 from envelope.rate_limit.tally import Tally, note
 from envelope.rate_limit.verdicts import Demand, Storage, Verdict, refund, settle
 from envelope.routing.keys import parse_key
+from envelope.routing.refusals import mark_refusals
 from envelope.routing.templates import template_of
 from envelope.wire.exchange import KEY as INSTALLED
 
@@ -103,9 +104,12 @@ class RateLimiter:
         )
         self._key, self._cost = key, cost
         self._style: Style = headers
+        self._refusals = (429, 503) if on_outage == "deny" else (429,)
         self._limits = limits
         self._plans: dict[tuple[Any, ...], Plan] = {}
         self._writers: dict[tuple[Quota, ...], FieldWriter] = {}
+        #: The header fields that tell how much is left.
+        self.field_names = FIELD_NAMES[headers]
         #: The plan for requests that no entry of the route table speaks of.
         self.plan = self._make_plan(limits)
         #: By method and path template.
@@ -177,12 +181,13 @@ class RateLimiter:
         """
         if not limits:
             raise ConfigurationError("limit() has no limits; write limit('5/minute')")
-        self._plan_for(limits, key=key, cost=cost)
+        refusals = self.refusals(self._plan_for(limits, key=key, cost=cost))
 
         async def charge(connection: HTTPConnection) -> Verdict:
             plan = self._plan_for(limits, scope=template_of(connection.scope), key=key, cost=cost)
             return await self._charge(connection, plan)
 
+        mark_refusals(charge, lambda _: refusals)
         return charge
 
     def limited(
@@ -247,6 +252,10 @@ class RateLimiter:
     async def aclose(self) -> None:
         """Close the storage's connections of the running event loop; an installed application does it itself."""
         await self.storage.aclose()
+
+    def refusals(self, plan: Plan) -> Collection[int]:
+        """Give the statuses that a plan can answer, for the OpenAPI document."""
+        return self._refusals if plan.can_refuse else ()
 
     def report(self, verdict: Verdict) -> None:
         """Log what a quota in shadow would have refused."""

@@ -98,7 +98,8 @@ class Plan:
         before: Limits that are charged too.
 
     Attributes:
-        has_shadow: Some of the limits are in shadow.
+        can_refuse: Some of the limits are not in shadow.
+        has_shadow: Some of them are.
         quotas: Those that are known beforehand, if all are; None otherwise.
         address: The only key, if it is the client's address and the rest is constant; None otherwise.
         cost: The only cost, if ``address`` is given.
@@ -133,6 +134,7 @@ class Plan:
         if before is not None:
             self._rules[:0] = before._rules  # noqa: SLF001 - another of the same class
         self._check_names()
+        self.can_refuse = not all(rule.is_shadow for rule in self._rules)
         self.has_shadow = any(rule.is_shadow for rule in self._rules)
         self.quotas: tuple[Quota, ...] | None = None
         self.address: ClientAddress | None = None

@@ -14,7 +14,7 @@ from starlette.types import Scope
 
 from envelope.errors.tree import ConfigurationError
 from envelope.wire.paths import route_path
-from envelope.wire.token_urls import TokenUrls
+from envelope.wire.token_urls import TokenUrls, declared_urls, names
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
@@ -78,6 +78,23 @@ class Exemptions:
         except TypeError:  # not every callable object can be a key
             marked = _is_marked(endpoint)
         return marked or (scope["method"] == "POST" and self._token_urls.cover(scope, endpoint))
+
+    def of_application(self, app: object, prefix: str, root_path: str) -> Callable[[str, str, object], bool]:
+        """Give what tells whether an operation of an application is exempt, by method, path template and endpoint.
+
+        Args:
+            app: The one that was installed, or one that is mounted in it.
+            prefix: Of the mounts that it is in.
+            root_path: What stands before its paths.
+        """
+        urls = declared_urls(app)
+
+        def is_exempt(method: str, template: str, endpoint: object) -> bool:
+            if self.cover_path({"path": prefix + template}) or _is_marked(endpoint):
+                return True
+            return method == "POST" and names(urls, {"path": root_path + template, "root_path": root_path})
+
+        return is_exempt
 
 
 def _is_marked(endpoint: object) -> bool:

@@ -31,7 +31,7 @@ class TokenUrls:
         scan = self._known.get(app)
         if scan is None or scan.is_outdated(app, endpoint):
             scan = self._known[app] = _Scan(app, endpoint, scan)
-        return bool(scan.urls) and _names(scan.urls, scope)
+        return bool(scan.urls) and names(scan.urls, scope)
 
 
 class _Scan:
@@ -44,7 +44,7 @@ class _Scan:
         # so that one which was added late, in whatever router, is seen.
         self.endpoints: set[int] = {id(endpoint)} | (before.endpoints if before else set())
         self.routes = len(app.routes)
-        self.urls = frozenset(_declared_urls(app))
+        self.urls = declared_urls(app)
 
     def is_outdated(self, app: Any, endpoint: object) -> bool:
         return id(endpoint) not in self.endpoints or len(app.routes) != self.routes
@@ -56,7 +56,12 @@ def _is_fastapi(app: object) -> bool:
     return module is not None and isinstance(app, module.FastAPI)
 
 
-def _declared_urls(app: Any) -> Iterator[str]:
+def declared_urls(app: Any) -> frozenset[str]:
+    """Give the relative token URLs that the security schemes of a FastAPI application name."""
+    return frozenset(_urls_in(app))
+
+
+def _urls_in(app: Any) -> Iterator[str]:
     from fastapi.routing import iter_route_contexts  # noqa: PLC0415 - FastAPI is optional
 
     for context in iter_route_contexts(app.routes):
@@ -75,7 +80,8 @@ def _urls_of(dependant: Any) -> Iterator[str]:
         yield from _urls_of(dependency)
 
 
-def _names(urls: frozenset[str], scope: Scope) -> bool:
+def names(urls: frozenset[str], scope: Scope) -> bool:
+    """Tell whether one of the URLs is that of the request."""
     # A relative URL is relative to the application that shows it (FastAPI's own reading), an absolute
     # path to the host; a mount or a proxy's prefix is in the root path.
     root: str = scope.get("root_path", "")
