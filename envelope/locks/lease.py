@@ -165,23 +165,16 @@ class Lease:
         If the storage does not answer now, the release is repeated in the background. A lease that was handed off
         is withdrawn, if it was not claimed yet.
         """
-        if not self._is_free:
-            was_lost = self._begin_release()
-            if not await self.keeper.release(self) or was_lost:
-                self._note_loss()
-
-    def _begin_release(self) -> bool:
+        if self._is_free:
+            return
         self._is_free = True
-        if self._end is None:
-            if self.keeper.clock() >= self.deadline:
-                return True
+        was_lost = self.lost
+        if self._end is None and not was_lost:
             self._end = "released"
-        return self._end == "lost"
-
-    def _note_loss(self) -> None:
-        if self._end == "released":
-            self._end = None
-        self.lose("it ended before its release")
+        if not await self.keeper.release(self) or was_lost:
+            if self._end == "released":
+                self._end = None
+            self.lose("it ended before its release")
 
     def let_go(self) -> None:
         """Free the objects without waiting for it."""
@@ -198,10 +191,8 @@ class Lease:
 
     async def drop(self) -> None:
         """Do not hold the lease any more; what was handed off stays so."""
-        if self._is_last() and not self._is_free:
-            was_lost = self._begin_release()
-            if not await self.keeper.release(self) or was_lost:
-                self._note_loss()
+        if self._is_last():
+            await self.release()
 
     def drop_without_waiting(self) -> None:
         """Do not hold the lease any more; it is released in the background."""

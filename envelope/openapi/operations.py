@@ -50,7 +50,7 @@ def sites_in(site: Site, is_installed: Callable[[Starlette], bool]) -> Iterator[
             continue
         path = getattr(route, "path", "")
         app = _routed_behind(route.app)
-        if app is None or is_installed(app):
+        if app is None or (isinstance(app, Starlette) and is_installed(app)):
             continue
         mounts = (*site.mounts, site.prefix + path) if path else site.mounts
         inner = Site(app, mounts, getattr(app, "root_path", "") or site.root_path + path)

@@ -7,17 +7,17 @@ from typing import Protocol
 from weakref import WeakSet
 
 
-class Renewable(Protocol):
+class Forkable(Protocol):
     """Something that knows how to begin anew."""
 
     def begin_anew(self) -> None:
         """Forget what belongs to the parent, and make the locks anew."""
 
 
-_renewed: WeakSet[Renewable] = WeakSet()
+_renewed: WeakSet[Forkable] = WeakSet()
 
 
-def renew_after_fork(thing: Renewable) -> None:
+def renew_after_fork(thing: Forkable) -> None:
     """Call ``thing.begin_anew()`` in each forked process, as long as it lives."""
     _renewed.add(thing)
 

@@ -62,7 +62,7 @@ def test_parameter_of_an_endpoint_of_fastapi(parameters: str, sync: bool, how: s
     bare.post("/e/{entity_id}")(_compiled(rest, "None", how, sync=sync))
 
     assert json_of(ask(app)) == success(["e:1", True, 1])
-    assert app.openapi() == bare.openapi()
+    assert FastAPI.openapi(app) == bare.openapi()
 
 
 @pytest.mark.parametrize("how", FUTURE)
