@@ -20,6 +20,22 @@ _TEXTS = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}
 
 _INTEGER = {"type": "integer"}
 
+#: What a failure's message is if it is no text: with an error code, or in a form that the service has chosen.
+_FORMS: tuple[Json, ...] = (
+    {
+        "title": "FailureDetails",
+        "type": "object",
+        "properties": {"error_code": _TEXT, "message": _TEXTS},
+        "required": ["error_code", "message"],
+    },
+    {
+        "title": "FailureObject",
+        "description": "What the service said in a form of its own.",
+        "type": "object",
+        "additionalProperties": True,
+    },
+)
+
 #: The header fields of failures and of limited answers. Required are those that are never left out.
 HEADERS: Mapping[str, Json] = {
     "Retry-After": {
@@ -68,9 +84,15 @@ class Components:
 
     def __init__(self, document: Json, shape: Shape, limit_fields: Sequence[str]) -> None:
         self._components: Json = document.setdefault("components", {})
+        # OpenAPI 3.0, which FastAPI writes for old tools if it is told to, has neither null nor constants.
+        self._is_3_0 = str(document.get("openapi")).startswith("3.0")
+        #: The schema of no content.
+        self.empty: Json = {"enum": [None], "nullable": True} if self._is_3_0 else {"type": "null"}
         self._shape = shape
         self._limit_fields = limit_fields
-        self._shared: dict[int, tuple[Json, Json]] = {status: self._share(status) for status in TABLE}
+        self._shared: dict[int, tuple[Json, Json]] = {}
+        for status in TABLE:
+            self._shared[status] = self._share(status)
 
     def resolve(self, found: Json) -> Json:
         """Give what a reference to a component stands for; anything else is given back."""
@@ -80,11 +102,11 @@ class Components:
 
     def envelope(self, content: Json, operation_name: str) -> Json:
         """Give the reference to the envelope around some content."""
-        name = f"{_name_of(content) or operation_name}Envelope"
-        shape = self._shape
-        return self._add(
-            "schemas", name, _object(name, {shape.status: _word("Status", shape.success), shape.content: content})
-        )
+        own_name = "Empty" if content == self.empty else _name_of(content)
+        name = f"{own_name or operation_name}Envelope"
+        status = self._constant("Status", "string", self._shape.success)
+        properties = {self._shape.status: status, self._shape.content: content}
+        return self._add("schemas", name, _object(name, properties))
 
     def success(self, content: Any) -> Json:
         """Give an example of a success."""
@@ -94,40 +116,39 @@ class Components:
         """Give the reference to the response that all failures of a status of the table share."""
         return self._shared[status][0]
 
-    def failure_response(self, status: int | None, declared: Sequence[Json], *, may_be_other: bool) -> Json:
-        """Give a response of a status.
+    def as_failure(
+        self, response: Json, status: int | None, declared: Sequence[Json], *, may_be_other: bool
+    ) -> Json:
+        """Give a response the body and the header fields of a failure; a reference, if it is the shared one.
 
         Args:
+            response: As it was declared: with a description.
             status: None stands for any, as in ``default``.
             declared: The errors that a route has declared for it.
             may_be_other: Whether a failure can come that is none of those.
         """
-        schemas = [self._coded_schema(status, error) for error in declared if error["error_code"] is not None]
-        if may_be_other or len(schemas) < len(declared) or not schemas:
+        coded = [error for error in declared if "error_code" in error]
+        schemas = [self._coded_schema(status, error) for error in coded]
+        if may_be_other or len(coded) < len(declared) or not coded:
             schemas.insert(0, self._plain_schema(status))
         unique = [each for index, each in enumerate(schemas) if each not in schemas[:index]]
         media: Json = {"schema": unique[0] if len(unique) == 1 else {"anyOf": unique}}
-        examples = {
-            str(error["error_code"]): {"value": self._body(status, error["message"])}
-            for error in declared
-            if error["error_code"] is not None
-        }
-        if examples:
-            media["examples"] = examples
-        response: Json = {"content": {"application/json": media}}
-        if headers := self.headers(_FIELDS_OF.get(status or 0, ()), is_limited=status == 429):
-            response["headers"] = headers
-        return response
+        if coded:
+            media["examples"] = {
+                error["error_code"]: {"value": self._body(status, error["message"])} for error in coded
+            }
+        made = {**response, "content": {"application/json": media}}
+        made = self.with_headers(made, _FIELDS_OF.get(status or 0, ()), is_limited=status == 429)
+        reference, shared = self._shared.get(status or 0, ({}, {}))
+        return reference if made == shared else made
 
-    def headers(self, names: Sequence[str], *, is_limited: bool) -> Json:
-        """Give references to header fields, and to those of the rate limits."""
+    def with_headers(self, response: Json, names: Sequence[str], *, is_limited: bool) -> Json:
+        """Give a response header fields, and those of the rate limits, unless it has its own of these names."""
+        own: Json = response.get("headers", {})
+        known = {name.lower() for name in own}
         wanted = [*names, *(self._limit_fields if is_limited else ())]
-        return {name: self._add("headers", name, HEADERS[name]) for name in wanted}
-
-    def share(self, status: int, response: Json) -> Json:
-        """Give the reference in the place of a response that is the shared one."""
-        reference, shared = self._shared.get(status, ({}, {}))
-        return reference if response == shared else response
+        added = {name: self._add("headers", name, HEADERS[name]) for name in wanted if name.lower() not in known}
+        return {**response, "headers": {**own, **added}} if added else response
 
     def drop(self, names: Sequence[str], document: Json) -> None:
         """Leave out schemas that nothing refers to."""
@@ -140,33 +161,36 @@ class Components:
         self._components["schemas"] = dict(sorted(self._components["schemas"].items()))
 
     def _share(self, status: int) -> tuple[Json, Json]:
-        response = {
-            "description": str(TABLE[status].message),
-            **self.failure_response(status, (), may_be_other=True),
-        }
+        response = self.as_failure({"description": str(TABLE[status].message)}, status, (), may_be_other=True)
         return self._add("responses", _camel(reason_phrase(status)), response), response
 
     def _plain_schema(self, status: int | None) -> Json:
         name = "Failure" if status is None else f"{_camel(reason_phrase(status))}Failure"
-        details = self._add(
-            "schemas", "FailureDetails", _object("FailureDetails", {"error_code": _TEXT, "message": _TEXTS})
-        )
-        return self._failure(name, status, {"title": "Message", "anyOf": [_TEXT, details]})
+        forms = [self._add("schemas", form["title"], form) for form in _FORMS]
+        return self._failure(name, status, {"title": "Message", "anyOf": [_TEXT, *forms]})
 
     def _coded_schema(self, status: int | None, error: Json) -> Json:
         name = f"{_camel(error['error_code'])}Failure"
         text = error["message"]["message"]
         properties = {
-            "error_code": _word("Error Code", error["error_code"]),
+            "error_code": self._constant("Error Code", "string", error["error_code"]),
             "message": {"type": "object"} if isinstance(text, dict) else _TEXTS,
         }
         return self._failure(name, status, _object("Message", properties))
 
     def _failure(self, name: str, status: int | None, message: Json) -> Json:
         shape = self._shape
-        code = {"title": "Code", "type": "integer"} | ({} if status is None else {"const": status})
-        properties = {shape.code: code, shape.message: message, shape.status: _word("Status", shape.failure)}
+        properties = {
+            shape.code: {"title": "Code", **_INTEGER}
+            if status is None
+            else self._constant("Code", "integer", status),
+            shape.message: message,
+            shape.status: self._constant("Status", "string", shape.failure),
+        }
         return self._add("schemas", name, _object(name, properties))
+
+    def _constant(self, title: str, kind: str, value: str | int) -> Json:
+        return {"title": title, "type": kind, **({"enum": [value]} if self._is_3_0 else {"const": value})}
 
     def _body(self, status: int | None, message: Any) -> Json:
         shape = self._shape
@@ -198,8 +222,6 @@ def _camel(text: str) -> str:
 
 
 def _name_of(content: Json) -> str | None:
-    if content == {"type": "null"}:
-        return "Empty"
     if content.keys() == {"$ref"}:
         return str(content["$ref"]).rpartition("/")[2]
     items = content.get("items")
@@ -210,10 +232,6 @@ def _name_of(content: Json) -> str | None:
 
 def _object(title: str, properties: Json) -> Json:
     return {"title": title, "type": "object", "properties": properties, "required": list(properties)}
-
-
-def _word(title: str, word: str) -> Json:
-    return {"title": title, "type": "string", "const": word}
 
 
 def _titled(value: Json | Mapping[str, Any], name: str) -> Json:

@@ -39,7 +39,9 @@ def failures(*errors: type[ApiError] | ApiError) -> dict[int | str, dict[str, An
         response = responses.setdefault(error.status_code, {"description": "", EXTENSION: []})
         if str(text) not in response["description"]:
             response["description"] = f"{response['description']} / {text}".removeprefix(" / ")
-        response[EXTENSION].append({"error_code": error.error_code, "message": message})
+        # FastAPI leaves out what is None.
+        code = {} if error.error_code is None else {"error_code": error.error_code}
+        response[EXTENSION].append({**code, "message": message})
     return responses
 
 

@@ -13,15 +13,11 @@ from typing import NamedTuple
 
 from envelope.errors.tree import describe_status
 from envelope.openapi.components import Components, Json, camel_case, read_declared
+from envelope.openapi.successes import wrap_successes
 from envelope.wire.bodies import Shape
-from envelope.wire.head import Body, classify
 
 #: In the root of a described document: how it is to be read, and that it need not be described again.
 EXTENSION = "x-envelope"
-
-#: Statuses that keep their form: a part of a body, and a delta (RFC 9110, 15.3.7; RFC 3229, 10.4.1).
-_PARTIAL = frozenset({206, 226})
-_EMPTY = frozenset({204, 205})
 
 _VALIDATION = {
     "description": "Validation Error",
@@ -110,68 +106,10 @@ class _Operation:
         statuses |= {401, 403} if is_secured else set()
         statuses |= {404} if self._has_path_parameter else set()
         if not self._facts.is_exempt:
-            self._wrap_successes(always_200=always_200)
+            limits = self._facts.is_limited
+            wrap_successes(self._responses, self._components, self._name, always_200=always_200, is_limited=limits)
         self._describe_failures(statuses)
         self._operation["responses"] = dict(sorted(self._responses.items(), key=lambda each: _order(each[0])))
-
-    def _wrap_successes(self, *, always_200: bool) -> None:
-        wrapped: dict[str, list[Json]] = {}
-        for status in [status for status in self._responses if _is_wrapped(status)]:
-            response = self._components.resolve(self._responses[status])
-            media = _json_media(response)
-            if status.isdigit() and int(status) in _EMPTY:
-                media = {"schema": {"type": "null"}} if always_200 else None
-            if media is None:
-                continue
-            others = {kind: each for kind, each in response.get("content", {}).items() if not _is_json(kind)}
-            rest = {key: each for key, each in response.items() if key != "content"}
-            target = "200" if always_200 and status.isdigit() else status
-            wrapped.setdefault(target, []).append({**rest, "media": media})
-            if others:
-                self._responses[status] = {**rest, "content": others}
-            else:
-                del self._responses[status]
-        for status, successes in wrapped.items():
-            self._responses[status] = self._merge(successes, self._responses.get(status, {}))
-
-    def _merge(self, successes: list[Json], beside: Json) -> Json:
-        """Make one response of the successes that are sent with one status."""
-        media = [success.pop("media") for success in successes]
-        merged: Json = {}
-        for response in (*reversed(successes), beside):
-            headers = {**merged.get("headers", {}), **response.get("headers", {})}
-            merged |= response
-            if headers:
-                merged["headers"] = headers
-        merged["content"] = {"application/json": self._wrap(media), **beside.get("content", {})}
-        if self._facts.is_limited and (limits := self._components.headers((), is_limited=True)):
-            merged["headers"] = {**merged.get("headers", {}), **limits}
-        return merged
-
-    def _wrap(self, media: list[Json]) -> Json:
-        """Put the envelope around what the successes of an operation hold."""
-        contents: list[Json] = []
-        for each in media:
-            content = each.get("schema", {})
-            if content not in contents:
-                contents.append(content)
-        content = contents[0] if len(contents) == 1 else {"anyOf": contents}
-        envelope: Json = {"schema": self._components.envelope(content, self._name)}
-        for each in media:
-            envelope |= self._wrap_examples(each)
-        return envelope
-
-    def _wrap_examples(self, media: Json) -> Json:
-        wrapped = {key: each for key, each in media.items() if key not in ("schema", "example", "examples")}
-        if "example" in media:
-            wrapped["example"] = self._components.success(media["example"])
-        if "examples" in media:
-            examples = {name: self._components.resolve(each) for name, each in media["examples"].items()}
-            wrapped["examples"] = {
-                name: {**each, "value": self._components.success(each["value"])} if "value" in each else each
-                for name, each in examples.items()
-            }
-        return wrapped
 
     def _describe_failures(self, statuses: set[int]) -> None:
         for key, response in self._responses.items():
@@ -180,34 +118,18 @@ class _Operation:
             status = int(key) if key.isdigit() else None
             declared = read_declared(response)
             if declared or ("content" not in response and not self._facts.is_exempt):
-                is_ours = status is None or status in statuses
-                made = self._components.failure_response(status, declared, may_be_other=is_ours)
+                may_be_ours = status is None or status in statuses
                 if declared and status in statuses:
                     response["description"] = f"{describe_status(status)} / {response['description']}"
-                headers = {**made.get("headers", {}), **response.get("headers", {})}
-                made |= response | ({"headers": headers} if headers else {})
-                self._responses[key] = made if status is None else self._components.share(status, made)
+                self._responses[key] = self._components.as_failure(
+                    response, status, declared, may_be_other=may_be_ours
+                )
         for status in statuses:
             self._responses.setdefault(str(status), self._components.failure(status))
 
 
-def _is_wrapped(status: str) -> bool:
-    if status.isdigit():
-        return 200 <= int(status) <= 299 and int(status) not in _PARTIAL
-    return status == "2XX"
-
-
 def _is_failure(status: str) -> bool:
     return status in ("4XX", "5XX", "default") or (status.isdigit() and 400 <= int(status) <= 599)
-
-
-def _json_media(response: Json) -> Json | None:
-    content: Mapping[str, Json] = response.get("content", {})
-    return next((media for kind, media in content.items() if _is_json(kind)), None)
-
-
-def _is_json(media_type: str) -> bool:
-    return classify(media_type.encode("latin-1", "replace")) == Body.JSON
 
 
 def _order(status: str) -> tuple[bool, str]:
