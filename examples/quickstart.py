@@ -24,7 +24,7 @@ from sqlalchemy.exc import IntegrityError, NoResultFound
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from envelope import ConflictError, ErrorMap, NotFoundError, install
+from envelope import ConflictError, ErrorMap, NotFoundError, failures, install
 
 
 class Base(DeclarativeBase):
@@ -50,6 +50,19 @@ class EntityExistsError(Exception):
         super().__init__(f"unique constraint on entities.email: {email}")
 
 
+class ResourceConflictError(ConflictError):
+    """What the client is told then."""
+
+    message = "Entity already exists"
+    error_code = "resource_conflict"
+
+
+#: SQLite stores it, and every JSON parser reads it exactly.
+GREATEST = 2**53 - 1
+
+EntityId = Annotated[int, Field(ge=1, le=GREATEST)]
+
+
 class EntityIn(BaseModel):
     email: EmailStr
     name: Annotated[str, Field(min_length=1, max_length=100)]
@@ -59,7 +72,7 @@ class EntityIn(BaseModel):
 class EntityOut(EntityIn):
     model_config = ConfigDict(from_attributes=True)
 
-    id: int
+    id: EntityId
     status: str
 
 
@@ -95,19 +108,9 @@ def create_app(database: Path) -> FastAPI:
         await engine.dispose()
 
     app = FastAPI(title="Identity verification", lifespan=lifespan)
-    install(
-        app,
-        errors=ErrorMap(
-            {
-                EntityExistsError: lambda _: ConflictError(
-                    "Entity already exists", error_code="resource_conflict"
-                ),
-                NoResultFound: NotFoundError,
-            }
-        ),
-    )
+    install(app, errors=ErrorMap({EntityExistsError: ResourceConflictError, NoResultFound: NotFoundError}))
 
-    @app.post("/entities", status_code=201)
+    @app.post("/entities", status_code=201, responses=failures(ResourceConflictError))
     async def create_entity(entity: EntityIn, session: Session, response: Response) -> EntityOut:
         created = await save(session, Entity(**entity.model_dump()))
         response.headers["Location"] = f"/entities/{created.id}"
@@ -116,29 +119,29 @@ def create_app(database: Path) -> FastAPI:
     @app.get("/entities")
     async def list_entities(
         session: Session,
-        offset: Annotated[int, Query(ge=0)],
+        offset: Annotated[int, Query(ge=0, le=GREATEST)],
         limit: Annotated[int, Query(ge=1, le=100)] = 20,
     ) -> list[EntityOut]:
         entities = await session.scalars(select(Entity).order_by(Entity.id).offset(offset).limit(limit))
         return [EntityOut.model_validate(entity) for entity in entities]
 
     @app.get("/entities/{entity_id}")
-    async def get_entity(entity_id: int, session: Session) -> EntityOut:
+    async def get_entity(entity_id: EntityId, session: Session) -> EntityOut:
         return EntityOut.model_validate(await session.get_one(Entity, entity_id))
 
-    @app.put("/entities/{entity_id}")
-    async def update_entity(entity_id: int, changes: EntityIn, session: Session) -> EntityOut:
+    @app.put("/entities/{entity_id}", responses=failures(ResourceConflictError))
+    async def update_entity(entity_id: EntityId, changes: EntityIn, session: Session) -> EntityOut:
         entity = await session.get_one(Entity, entity_id)
         for field, value in changes.model_dump().items():
             setattr(entity, field, value)
         return EntityOut.model_validate(await save(session, entity))
 
     @app.delete("/entities/{entity_id}", status_code=204)
-    async def delete_entity(entity_id: int, session: Session) -> None:
+    async def delete_entity(entity_id: EntityId, session: Session) -> None:
         await session.delete(await session.get_one(Entity, entity_id))
         await session.commit()
 
-    @app.get("/bug")
+    @app.get("/bug", include_in_schema=False)
     async def bug() -> None:
         raise RuntimeError("the database password is hunter2")  # stays in the log
 

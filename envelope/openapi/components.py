@@ -133,7 +133,10 @@ class Components:
             schemas.insert(0, self._plain_schema(status))
         unique = [each for index, each in enumerate(schemas) if each not in schemas[:index]]
         media: Json = {"schema": unique[0] if len(unique) == 1 else {"anyOf": unique}}
+        if status is not None:
+            media["example"] = self._body(status, _EXAMPLES.get(status, response["description"]))
         if coded:
+            del media["example"]
             media["examples"] = {
                 error["error_code"]: {"value": self._body(status, error["message"])} for error in coded
             }

@@ -16,7 +16,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import NoResultFound
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from envelope import ErrorMap, Lease, LeaseLostError, NotFoundError, install
+from envelope import (
+    ErrorMap,
+    Lease,
+    LeaseLostError,
+    NotFoundError,
+    ServiceUnavailableError,
+    failures,
+    install,
+)
 
 from .database import Entity, Job, OvertakenError, create_tables, engine, remove, sessions, write
 from .settings import locks, settings
@@ -55,7 +63,7 @@ app = FastAPI(title="Verification", lifespan=lifespan)
 install(app, locks=locks, errors=ErrorMap({NoResultFound: NotFoundError, OvertakenError: LeaseLostError}))
 
 
-@app.post("/entities", status_code=201)
+@app.post("/entities", status_code=201, responses=failures(ServiceUnavailableError))
 async def create_entity(
     entity: EntityIn, response: Response, background: BackgroundTasks, run_workflow: bool = False
 ) -> EntityOut:
@@ -83,7 +91,7 @@ async def get_entity(entity_id: UUID) -> EntityOut:
         return EntityOut.model_validate(await session.get_one(Entity, entity_id))
 
 
-@app.patch("/entities/{entity_id}")
+@app.patch("/entities/{entity_id}", responses=failures(LeaseLostError))
 @locks.guarded("entity:{entity_id}")
 async def update_entity(entity_id: UUID, change: EntityIn, lease: Lease) -> EntityOut:
     """Change an entity; what was verified was somebody with another name."""
@@ -94,7 +102,7 @@ async def update_entity(entity_id: UUID, change: EntityIn, lease: Lease) -> Enti
     return EntityOut.model_validate(changed)
 
 
-@app.post("/entities/{entity_id}/verify", status_code=202)
+@app.post("/entities/{entity_id}/verify", status_code=202, responses=failures(LeaseLostError))
 @locks.guarded("entity:{entity_id}", operation=VERIFICATION, background=True)
 async def verify_entity(entity_id: UUID, lease: Lease, background: BackgroundTasks) -> EntityOut:
     """Run the workflow on an entity, from the beginning; also on one whose workflow was interrupted."""
@@ -103,7 +111,7 @@ async def verify_entity(entity_id: UUID, lease: Lease, background: BackgroundTas
     return EntityOut.model_validate(entity)
 
 
-@app.delete("/entities/{entity_id}", status_code=204)
+@app.delete("/entities/{entity_id}", status_code=204, responses=failures(LeaseLostError))
 @locks.guarded("entity:{entity_id}")
 async def delete_entity(entity_id: UUID, lease: Lease) -> None:
     async with sessions.begin() as session:
