@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from envelope.errors.tree import TABLE, reason_phrase
+from envelope.errors.tree import TABLE, describe_status, reason_phrase
 from envelope.openapi.declarations import EXTENSION
 from envelope.wire.bodies import Shape
 
@@ -66,6 +66,9 @@ HEADERS: Mapping[str, Json] = {
         "schema": _TEXT,
     },
 }
+
+#: Messages that say more than the table's text: the convention's own example.
+_EXAMPLES = {400: {"error_code": "invalid_input", "message": ["'offset' is a required property"]}}
 
 #: The fields that failures of a status carry, beside those of the rate limits.
 _FIELDS_OF = {401: ["WWW-Authenticate"], 405: ["Allow"]} | {
@@ -133,13 +136,13 @@ class Components:
             schemas.insert(0, self._plain_schema(status))
         unique = [each for index, each in enumerate(schemas) if each not in schemas[:index]]
         media: Json = {"schema": unique[0] if len(unique) == 1 else {"anyOf": unique}}
-        if status is not None:
-            media["example"] = self._body(status, _EXAMPLES.get(status, response["description"]))
         if coded:
-            del media["example"]
             media["examples"] = {
                 error["error_code"]: {"value": self._body(status, error["message"])} for error in coded
             }
+        elif status is not None:
+            message = declared[0]["message"] if declared else _EXAMPLES.get(status, describe_status(status))
+            media["example"] = self._body(status, message)
         made = {**response, "content": {"application/json": media}}
         made = self.with_headers(made, _FIELDS_OF.get(status or 0, ()), is_limited=status == 429)
         reference, shared = self._shared.get(status or 0, ({}, {}))
