@@ -12,19 +12,27 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from pydantic import BaseModel, Field, ValidationError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from envelope import BadRequestError, ConflictError, ErrorMap, NotFoundError, install
+from envelope import ApiError, BadRequestError, ConflictError, ErrorMap, NotFoundError, install
+
+#: The greatest number that SQLite knows.
+GREATEST = 2**63 - 1
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS entities (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)"
 
 
 class NoSuchEntityError(Exception):
     """The domain's own words; it has never heard of HTTP."""
+
+
+class EntityIn(BaseModel):
+    name: str = Field(min_length=1, max_length=100)
 
 
 class Entities:
@@ -39,7 +47,7 @@ class Entities:
         return int(row[0])
 
     def find(self, entity_id: int) -> dict[str, Any]:
-        rows = self._execute("SELECT id, name FROM entities WHERE id = ?", entity_id)
+        rows = entity_id <= GREATEST and self._execute("SELECT id, name FROM entities WHERE id = ?", entity_id)
         if not rows:
             raise NoSuchEntityError(entity_id)
         return {"id": rows[0][0], "name": rows[0][1]}
@@ -53,18 +61,24 @@ class Entities:
             connection.close()
 
 
+def describe_problems(error: ValidationError) -> BadRequestError:
+    """Say what is wrong with a body; FastAPI's own validation errors need no such rule."""
+    problems = [
+        f"{'.'.join(map(str, problem['loc'])) or 'body'}: {problem['msg']}"
+        for problem in error.errors(include_url=False, include_input=False)
+    ]
+    return BadRequestError(problems, error_code="invalid_input")
+
+
 def create_app(database: Path) -> Starlette:
     """Build the service on a SQLite file."""
     entities = Entities(database)
 
     async def create_entity(request: Request) -> Response:
-        try:
-            body = await request.json()
-        except ValueError:
-            raise BadRequestError("the body is not JSON", error_code="invalid_input") from None
-        if not isinstance(body, dict) or not isinstance(body.get("name"), str):
-            raise BadRequestError(["'name' is a required property"], error_code="invalid_input")
-        entity_id = await run_in_threadpool(entities.create, body["name"])
+        if not request.headers.get("content-type", "").startswith("application/json"):
+            raise ApiError("send application/json", status_code=415)
+        entity = EntityIn.model_validate_json(await request.body())
+        entity_id = await run_in_threadpool(entities.create, entity.name)
         return JSONResponse({"id": entity_id}, 201, headers={"Location": f"/entities/{entity_id}"})
 
     async def get_entity(request: Request) -> Response:
@@ -85,6 +99,7 @@ def create_app(database: Path) -> Starlette:
         errors=ErrorMap(
             {
                 NoSuchEntityError: NotFoundError,
+                ValidationError: describe_problems,
                 sqlite3.IntegrityError: lambda _: ConflictError(
                     "the name is taken", error_code="resource_conflict"
                 ),

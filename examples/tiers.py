@@ -76,7 +76,7 @@ token = APIKeyHeader(name="x-api-key", auto_error=False)
 def log_in(request: Request, _: Annotated[str | None, Depends(token)]) -> Account:
     account = account_of(request)
     if account is None:
-        raise UnauthorizedError
+        raise UnauthorizedError(headers={"WWW-Authenticate": "APIKey"})  # as FastAPI names it
     return account
 
 

@@ -84,6 +84,7 @@ class ObjectLocks:
                 " renewed several times in its time: give ttl_s and max_hold_s more than three times timeout_s"
             )
         self._on_outage = on_outage
+        self.max_hold_s = max_hold_s
         self.storage: LockStorage = open_storage(
             storage,
             ttl_s=ttl_s,

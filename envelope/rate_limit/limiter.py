@@ -93,6 +93,7 @@ class RateLimiter:
         _check_number("max_keys", max_keys)
         _check_text("namespace", namespace)
         _check_text("key_secret", key_secret, str | bytes | None)
+        self.strategy: Strategy = strategy
         self.storage = open_storage(
             storage,
             strategy=strategy,

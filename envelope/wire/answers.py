@@ -26,6 +26,7 @@ from envelope.wire.convention import Convention
 from envelope.wire.exchange import KEY, Exchange
 from envelope.wire.failure_response import FailureResponse, render_failure
 from envelope.wire.websockets import deny
+from envelope.wire.witness import WITNESS, RaisedFailure
 
 logger = logging.getLogger("envelope.wire")
 
@@ -153,7 +154,13 @@ class Answers:
 
     def _render(self, exc: Exception, scope: Scope) -> Response | None:
         failure = self.convention.finder.from_exception(exc, scope)
-        return None if failure is None else render_failure(self.convention.writer, failure)
+        return None if failure is None else self._render_failure(failure, exc, scope)
+
+    def _render_failure(self, failure: ApiError, exc: Exception, scope: Scope) -> FailureResponse:
+        response = render_failure(self.convention.writer, failure)
+        if WITNESS in scope:
+            scope[WITNESS].origins[response.body] = RaisedFailure(leaf_of(exc), self._framework_handler)
+        return response
 
     async def _handle(self, conn: Connection, exc: Exception) -> Response | None:
         exchange: Exchange | None = conn.scope.get(KEY)
@@ -163,7 +170,7 @@ class Answers:
             if isinstance(exc, HTTPException) and (failure is None or isinstance(conn, WebSocket)):
                 return await self._framework_handler(conn, exc)
             if failure is not None:
-                response = render_failure(self.convention.writer, failure)
+                response = self._render_failure(failure, exc, conn.scope)
                 return await deny(conn, failure, response) if isinstance(conn, WebSocket) else response
             if exchange is not None:
                 exchange.unanswered += (exc,)

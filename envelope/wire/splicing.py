@@ -14,6 +14,7 @@ from starlette.types import Message
 from envelope.wire.conversion import LARGEST, is_crash_text
 from envelope.wire.head import DIGESTS, JSON_TYPE, NO_LENGTH, UTF8_BOM, Body, Head, Headers, find_plain_length
 from envelope.wire.responder import BODY, TRAILERS, Messages, Responder
+from envelope.wire.witness import WITNESS
 
 #: What a JSON text begins with, and what may stand before it (RFC 8259, 2).
 _JSON_BEGINNINGS = frozenset(b'{["-0123456789tfn')
@@ -206,6 +207,9 @@ class SplicingResponder(Responder):
     def _write(self, status: int, headers: Headers, body: bytes, *, more: bool = False) -> Messages:
         """Give the messages of a response whose body is ours, at least its beginning."""
         start = self.held[0]  # a copy: begin() made it
+        if WITNESS in self.scope:
+            writer = self.exchange.convention.writer
+            self.scope[WITNESS].note_success(start, status, headers, body, writer)
         start["status"] = status
         start["headers"] = headers
         self.held = []
