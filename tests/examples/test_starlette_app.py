@@ -14,12 +14,15 @@ def test_starlette_app_speaks_the_convention(start_example: Start) -> None:
     failures = [
         client.post("/entities", json={"name": "Ada"}),
         client.post("/entities", json={}),
-        client.post("/entities", content=b"\xff"),
+        client.post("/entities", content=b"\xff", headers={"content-type": "application/json"}),
+        client.post("/entities", content=b'{"name": "Bob"}', headers={"content-type": "text/plain"}),
         client.get("/entities/2"),
         client.delete("/entities/1"),
     ]
 
     assert created.json() == {"status": "success", "content": {"id": 1}}
     assert found.json() == {"status": "success", "content": {"id": 1, "name": "Ada"}}
-    assert [r.status_code for r in failures] == [r.json()["code"] for r in failures] == [409, 400, 400, 404, 405]
+    assert (
+        [r.status_code for r in failures] == [r.json()["code"] for r in failures] == [409, 400, 400, 415, 404, 405]
+    )
     assert client.get("/health").text == "ok"

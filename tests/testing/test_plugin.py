@@ -132,6 +132,28 @@ def test_liar(keeps_convention):
     assert "ENV058 body does not fit the document: GET /liar" in report
 
 
+def test_operation_that_the_document_shows_wrongly_fails_the_test(run: Any) -> None:
+    """What the document says of the operations that were asked is judged, and of no others."""
+    report = run(
+        """
+document = app.openapi()
+document["paths"]["/liar"]["get"]["responses"]["200"]["content"]["application/json"]["schema"] = {"type": "object"}
+
+def test_other(keeps_convention):
+    keeps_convention(app)
+    client.get("/items/1")
+
+def test_liar(keeps_convention):
+    keeps_convention(app)
+    client.get("/liar")
+""",
+        passed=1,
+        failed=1,
+    )
+
+    assert "ENV051 document shows a success without the envelope: GET /liar" in report
+
+
 def test_unwrapping_client_is_watched_on_the_wire(run: Any) -> None:
     """What the test sees has no envelope; what is judged has."""
     run(

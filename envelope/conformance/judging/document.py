@@ -42,8 +42,13 @@ def judge_document(
     findings = [_find(Departure("ENV050", flaw.expected, flaw.came), flaw.place) for flaw in flaws[:_MOST_FLAWS]]
     contract = Contract(document, exempt=exempt, shape=shape)
     for operation in contract.operations:
-        findings += [_find(departure, operation.name) for departure in _judge_operation(operation, contract)]
+        findings += judge_operation(operation, contract)
     return findings
+
+
+def judge_operation(operation: Operation, contract: Contract) -> list[Finding]:
+    """Find the departures of what a document says of one of its operations (ENV051 to ENV055)."""
+    return [_find(departure, operation.name) for departure in _judge_operation(operation, contract)]
 
 
 def _find(departure: Departure, place: str) -> Finding:
