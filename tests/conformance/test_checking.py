@@ -17,6 +17,9 @@ from envelope.conformance.checking import INTERRUPTED, Options, check
 from envelope.conformance.serving import served
 from tests.conformance.services import OK, answering, document
 
+#: Whichever comes first imports schemathesis, and this machine may be busy.
+pytestmark = pytest.mark.timeout(60)
+
 FEW = Options(max_examples=4)
 
 

@@ -1,0 +1,323 @@
+"""The command line, inside this process and as its users run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import runpy
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+from xml.etree.ElementTree import parse
+
+import pytest
+from click.testing import CliRunner, Result
+
+from envelope import cli
+
+#: Whichever comes first imports schemathesis, and this machine may be busy.
+pytestmark = pytest.mark.timeout(60)
+
+SERVICE = """
+from fastapi import FastAPI
+from envelope import install
+
+app = FastAPI(title="A service")
+
+@app.get("/things")
+async def things(offset: int) -> list[int]:
+    return [offset]
+
+good = FastAPI(title="Good")
+install(good)
+
+@good.post("/things")
+async def create() -> int:
+    return 1
+
+empty = FastAPI()
+install(empty)
+"""
+
+COMMAND = Path(sys.executable).with_name("envelope")
+
+
+@pytest.fixture
+def service(tmp_path, monkeypatch):
+    """A module in the working directory with a service that knows no convention, and one that does."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "a_cli_service.py").write_text(SERVICE)
+    yield "a_cli_service"
+    sys.modules.pop("a_cli_service", None)
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.build_group(), ["check", *arguments])
+
+
+def test_help_has_an_example_and_is_quick() -> None:
+    """Nothing heavy is imported for it."""
+    code = (
+        "import sys; from envelope import cli\ntry: cli.main()\nfinally: assert 'schemathesis' not in sys.modules"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, "check", "--help"], capture_output=True, text=True, check=True, timeout=20
+    )
+
+    assert "\n  envelope check main:app --writes\n" in ran.stdout
+    assert ran.stderr == ""
+
+
+def test_version_is_that_of_the_package() -> None:
+    """As the metadata says."""
+    result = CliRunner().invoke(cli.build_group(), ["--version"])
+
+    assert (result.exit_code, result.output.split()[:2]) == (0, ["envelope,", "version"])
+
+
+def test_command_checks_an_application(service, tmp_path) -> None:
+    """As it is installed: findings on standard output, nothing on standard error, nothing left behind."""
+    ran = subprocess.run(
+        [COMMAND, "check", f"{service}:app", "--max-examples", "3"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+
+    assert ran.returncode == 1
+    assert "A service 0.1.0 at a_cli_service:app" in ran.stdout
+    assert "ENV001 GET /things: success is not wrapped" in ran.stdout
+    assert ran.stderr == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["a_cli_service.py"]
+
+
+def test_service_that_keeps_the_convention_passes(service) -> None:
+    """Exit code 0; writes have to be allowed."""
+    assert run(f"{service}:good", "--writes").exit_code == 0
+
+
+@pytest.mark.parametrize("app", ["good", "empty"])
+def test_check_that_tested_nothing_does_not_pass(service, app) -> None:
+    """All operations write, or there is none."""
+    result = run(f"{service}:{app}")
+
+    assert result.exit_code == 2
+    assert "0 operations tested" in result.output
+
+
+def test_check_that_was_not_finished_does_not_pass(service) -> None:
+    """Its time was over before anything was found."""
+    result = run(f"{service}:good", "--writes", "--max-time", "0.000001")
+
+    assert result.exit_code == 2
+    assert "The check was not finished" in result.output
+
+
+@pytest.mark.parametrize(("form", "read"), [("json", json.load), ("junit", parse), ("sarif", json.load)])
+def test_report_is_written_to_a_file(service, tmp_path, form, read) -> None:
+    """In the format that was asked for; the exit code stays the same."""
+    with (tmp_path / "report").open("w"):
+        result = run(f"{service}:app", "--max-examples", "1", "--format", form, "--output", "report")
+
+    assert (result.exit_code, result.output) == (1, "")
+    with (tmp_path / "report").open() as file:
+        assert read(file)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["no_such_module:app"], "Error: there is no module 'no_such_module'"),
+        (["http://127.0.0.1:9"], "Error: nobody answers at http://127.0.0.1:9/openapi.json"),
+        ([], "Missing argument 'TARGET'"),
+        (["x:y", "--header", "s3cret"], "give 'Name: value'"),
+        (["x:y", "--header", "Näme: s3cret"], "give 'Name: value'"),
+        (["x:y", "--header", "Name: s3cret\u0100"], "give 'Name: value'"),
+        (["x:y", "--max-examples", "0"], "0 is not in the range"),
+        (["x:y", "--output", "/no/such/folder/report"], "No such file or directory"),
+    ],
+)
+def test_wrong_usage_says_what_to_do(arguments, words) -> None:
+    """Exit code 2, and no value of a header field in the message."""
+    result = run(*arguments)
+
+    assert result.exit_code == 2
+    assert words in result.output
+    assert "s3cret" not in result.output
+
+
+def test_options_reach_the_check(service) -> None:
+    """Header fields are parsed, and other options take effect."""
+    result = run(
+        f"{service}:app", "-H", "Authorization: Bearer t0k3n-value", "-H", "X-A:b", "--exempt", "GET /things",
+        "--seed", "3", "--burst", "2", "--timeout", "5", "--max-examples", "2", "--format", "json",
+    )  # fmt: skip
+
+    found = json.loads(result.output)["findings"]
+    assert "ENV001" not in {each["id"] for each in found}
+    curls = [each["curl"] for each in found if each["curl"]]
+    assert curls
+    assert all("-H 'Authorization: ...' -H 'X-A: ...'" in curl for curl in curls)
+    assert "t0k3n" not in result.output
+
+
+KILLING = """
+import os, signal
+from fastapi import FastAPI
+
+app = FastAPI()
+
+@app.get("/x")
+def x() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+"""
+
+WAITING = """
+import threading
+from fastapi import FastAPI
+
+app = FastAPI()
+
+@app.get("/first")
+def first() -> int:
+    return 1
+
+@app.get("/second")
+def second(word: str) -> int:
+    print("waiting", flush=True)
+    threading.Event().wait(1)
+    return 1
+"""
+
+
+def interrupted(tmp_path: Path, source: str, *options: str) -> tuple[int, str]:
+    """Press Ctrl-C when the application says that it waits."""
+    (tmp_path / "a_waiting_service.py").write_text(source)
+    process = subprocess.Popen(
+        [COMMAND, "check", "a_waiting_service:app", *options, "--output", "report"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "waiting\n"
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=40)
+    assert "Traceback" not in output + errors
+    return process.returncode, (tmp_path / "report").read_text()
+
+
+def test_interrupted_check_reports_what_it_found(tmp_path) -> None:
+    """Exit code 130, as a shell makes of Ctrl-C."""
+    code, report = interrupted(tmp_path, WAITING)
+
+    assert code == 130
+    assert "The check was not finished: interrupted." in report
+    assert "ENV001 GET /first" in report
+
+
+def test_check_that_is_interrupted_before_it_begins_ends_quietly(tmp_path) -> None:
+    """While the application is imported there is nothing to report."""
+    source = "import threading\nprint('waiting', flush=True)\nthreading.Event().wait(20)\n"
+
+    assert interrupted(tmp_path, source) == (130, "")
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("raise KeyboardInterrupt\n", ""),
+        (KILLING, "The check was not finished: interrupted."),
+    ],
+)
+def test_interruption_has_the_exit_code_of_shells(service, tmp_path, source, words) -> None:
+    """Whether or not there is something to report."""
+    (tmp_path / f"{service}.py").write_text(source)
+    result = run(f"{service}:app")
+
+    assert result.exit_code == 130
+    assert words in result.output
+
+
+@pytest.mark.parametrize("missing", ["click", "rich", "requests", "schemathesis", "uvicorn", "yaml"])
+def test_missing_extra_says_what_to_install(missing, tmp_path) -> None:
+    """One line and exit code 2, whatever of it is missing."""
+    code = f"import sys; sys.modules[{missing!r}] = None; from envelope.cli import main; main()"
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, "check", "http://127.0.0.1:9"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr == "envelope check needs more: pip install 'asgi-envelope[check]'\n"
+
+
+def test_main_ends_the_process(monkeypatch, capsys) -> None:
+    """With click's exit code, the hint of a missing extra, or whatever else is missing."""
+    monkeypatch.setattr(sys, "argv", ["envelope", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
+
+    monkeypatch.setitem(sys.modules, "click", None)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert "asgi-envelope[check]" in capsys.readouterr().err
+
+    def broken() -> None:
+        raise ModuleNotFoundError("No module named 'x.y'", name="x.y")
+
+    monkeypatch.setattr(cli, "build_group", broken)
+    with pytest.raises(ModuleNotFoundError):
+        cli.main()
+
+
+def test_module_can_be_run(monkeypatch) -> None:
+    """As ``python -m envelope.cli``."""
+    monkeypatch.setattr(sys, "argv", ["envelope", "--version"])
+
+    with pytest.raises(SystemExit, match="0"):
+        runpy.run_path(cli.__file__, run_name="__main__")
+
+
+def test_progress_is_shown_on_a_terminal(service) -> None:
+    """On standard error, so that a report can be redirected."""
+    controller, terminal = pty.openpty()
+    shown: list[bytes] = []
+    reader = threading.Thread(target=_read_all, args=(controller, shown))
+    reader.start()
+    ran = subprocess.run(
+        [COMMAND, "check", f"{service}:app", "--max-examples", "1"],
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+        text=True,
+        check=False,
+        env={**os.environ, "TERM": "xterm"},
+    )
+    os.close(terminal)
+    reader.join()
+    os.close(controller)
+
+    assert ran.returncode == 1
+    assert b"GET /things" in b"".join(shown)
+    assert "\x1b" not in ran.stdout
+
+
+def _read_all(controller: int, shown: list[bytes]) -> None:
+    with suppress(OSError):  # how Linux says that the other end was closed
+        while chunk := os.read(controller, 65536):
+            shown.append(chunk)
