@@ -156,11 +156,13 @@ class Components:
         added = {name: self._add("headers", name, HEADERS[name]) for name in wanted if name.lower() not in known}
         return {**response, "headers": {**own, **added}} if added else response
 
-    def drop(self, names: Sequence[str], document: Json) -> None:
-        """Leave out schemas that nothing refers to."""
-        for name in names:
-            if f"#/components/schemas/{name}" not in _references(document):
-                self._components["schemas"].pop(name, None)
+    def drop(self, schemas: Mapping[str, set[str]], document: Json) -> None:
+        """Leave out schemas that nothing refers to, by name and by the properties by which they are known."""
+        known = self._components["schemas"]
+        for name, properties in schemas.items():
+            is_the_one = properties <= known.get(name, {}).get("properties", {}).keys()
+            if is_the_one and f"#/components/schemas/{name}" not in _references(document):
+                del known[name]
 
     def sort(self) -> None:
         """Put the schemas in order, as FastAPI does."""

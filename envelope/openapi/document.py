@@ -24,8 +24,8 @@ _VALIDATION = {
     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/HTTPValidationError"}}},
 }
 
-#: In the order in which they refer to each other.
-_VALIDATION_SCHEMAS = ("HTTPValidationError", "ValidationError")
+#: FastAPI's, in the order in which they refer to each other, with the properties that tell them from a user's.
+_VALIDATION_SCHEMAS = {"HTTPValidationError": {"detail"}, "ValidationError": {"loc", "msg", "type"}}
 
 
 class Facts(NamedTuple):
@@ -62,20 +62,20 @@ def describe_document(
     described: Json = json.loads(json.dumps(document))
     components = Components(described, shape, limit_fields)
     exempt = []
-    for path, item in described.get("paths", {}).items():
-        for method, operation in item.items():
-            facts = operations.get((path, method))
-            if facts is None:
-                continue
-            if facts.is_exempt:
-                exempt.append(f"{method.upper()} {path}")
-            parameters = [*item.get("parameters", ()), *operation.get("parameters", ())]
-            is_secured = bool(operation.get("security", described.get("security")))
-            _Operation(operation, method, path, facts, components).describe(
-                has_input=bool(parameters) or "requestBody" in operation,
-                is_secured=is_secured,
-                always_200=always_200,
-            )
+    for (path, method), facts in operations.items():
+        item = described.get("paths", {}).get(path, {})
+        operation = item.get(method)
+        if operation is None:
+            continue
+        if facts.is_exempt:
+            exempt.append(f"{method.upper()} {path}")
+        parameters = [*item.get("parameters", ()), *operation.get("parameters", ())]
+        is_secured = bool(operation.get("security", described.get("security")))
+        _Operation(operation, method, path, facts, components).describe(
+            has_input=bool(parameters) or "requestBody" in operation,
+            is_secured=is_secured,
+            always_200=always_200,
+        )
     components.drop(_VALIDATION_SCHEMAS, described)
     components.sort()
     described[EXTENSION] = {

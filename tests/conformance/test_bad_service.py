@@ -34,23 +34,6 @@ ROOT = Path(__file__).parents[2]
 #: As it is installed: it does not see the current folder by itself, as ``python -m`` would.
 COMMAND = Path(sys.executable).with_name("envelope")
 
-_BURST = "ENV040 is found though the fields say that the limit is above the burst"
-_NO_CHALLENGE = "true: the example's 401 has no WWW-Authenticate (ENV020)"
-
-#: What is planted and not found yet: (service, operation, rule) and why.
-MISSED = {
-    ("main", "POST /nan/conflict", "ENV033"): "a 409 passes for a refusal of NaN, though it has read the body",
-    (
-        "main",
-        "POST /type/conflict",
-        "ENV036",
-    ): "a 409 passes for a refusal of the type, though it has read the body",
-}
-
-#: Where something is found that is not there: (service, operation) and why.
-FALSE = {("main", "GET /good/limited-widely"): _BURST}
-
-
 # ------------------------------------------------------------------------------------------------- what runs
 
 
@@ -234,18 +217,14 @@ def _planted() -> Iterator[Any]:
     for name, service in SERVICES.items():
         for operation in service.operations:
             for rules in operation.must:
-                reason = MISSED.get((name, operation.name, rules))
-                marks = [pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason)] if reason else []
-                yield pytest.param(name, operation, rules, id=f"{name}-{operation.name}-{rules}", marks=marks)
+                yield pytest.param(name, operation, rules, id=f"{name}-{operation.name}-{rules}")
 
 
 def _good() -> Iterator[Any]:
     for name, service in SERVICES.items():
         for operation in service.operations:
             if not operation.must and not service.document_must:
-                reason = FALSE.get((name, operation.name))
-                marks = [pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason)] if reason else []
-                yield pytest.param(name, operation, id=f"{name}-{operation.name}", marks=marks)
+                yield pytest.param(name, operation, id=f"{name}-{operation.name}")
 
 
 def test_every_rule_is_planted() -> None:
@@ -386,19 +365,7 @@ def test_the_verification_service_is_without_findings(tmp_path: Path) -> None:
     assert outcome.exit_code == 0
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        "unknown-token",
-        pytest.param(
-            "free-token", marks=pytest.mark.xfail(strict=True, raises=AssertionError, reason=_NO_CHALLENGE)
-        ),
-        pytest.param(
-            "paid-token",
-            marks=pytest.mark.xfail(strict=True, raises=AssertionError, reason=f"{_NO_CHALLENGE}; {_BURST}"),
-        ),
-    ],
-)
+@pytest.mark.parametrize("key", ["unknown-token", "free-token", "paid-token"])
 def test_the_tiers_are_without_findings(tmp_path: Path, key: str) -> None:
     """Whether a tier's limit ends the check early, or is wider than the burst."""
     options = ("--writes", "--max-examples", "10", "--burst", "20", "--header", f"X-Api-Key: {key}")
@@ -408,11 +375,6 @@ def test_the_tiers_are_without_findings(tmp_path: Path, key: str) -> None:
     assert outcome.exit_code == 0
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="true: an id above 2**63 crashes the example, in SQLite's driver (ENV038)",
-)
 def test_the_starlette_app_is_without_findings(tmp_path: Path) -> None:
     """It has no document of its own; the one below was written for it."""
     document = tmp_path / "openapi.json"
@@ -431,7 +393,7 @@ def _starlette_document() -> dict[str, Any]:
     created = {"type": "object", "properties": {"id": {"type": "integer"}}, "required": ["id"]}
     entity = bad_service.ENTITY
     identifier = {"in": "path", "name": "entity_id", "required": True, "schema": {"type": "integer", "minimum": 0}}
-    statuses = (400, 404, 409, 500)
+    statuses = (400, 404, 409, 415, 500)
     failures = {str(status): bad_service.described(bad_service.failing(status)) for status in statuses}
 
     def answers(content: Any) -> dict[str, Any]:
