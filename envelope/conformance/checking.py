@@ -8,15 +8,15 @@ from dataclasses import dataclass
 
 from schemathesis.errors import SchemathesisError
 
-from envelope.conformance.contract import Contract, Operation
+from envelope.conformance.asking.generated import Inputs, Note, exercise
+from envelope.conformance.asking.objects import ShownObjects
+from envelope.conformance.asking.probes import PROBES_OF_AN_OPERATION, PROBES_OF_THE_SERVICE, Subject, probe
+from envelope.conformance.asking.sending import Sender, TimeIsUpError, UnreachableError
+from envelope.conformance.contracts.contract import Contract, Operation
 from envelope.conformance.exchanges import Exchange, Fields
-from envelope.conformance.generated import Inputs, Note, exercise
 from envelope.conformance.judging import judge, judge_document
 from envelope.conformance.ledger import Counted, Ledger
-from envelope.conformance.objects import ShownObjects
-from envelope.conformance.probes import PROBES_OF_AN_OPERATION, PROBES_OF_THE_SERVICE, Subject, probe
-from envelope.conformance.sending import Sender, TimeIsUpError, UnreachableError
-from envelope.conformance.targets import Target, open_target
+from envelope.conformance.targets.opening import Target, open_target
 
 #: Is told how many steps are done, of how many, and what comes next.
 Progress = Callable[[int, int, str], None]

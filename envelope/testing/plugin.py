@@ -17,7 +17,7 @@ from envelope.testing.watching import Watch
 from envelope.wire.bodies import Shape
 
 if TYPE_CHECKING:
-    from envelope.conformance.contract import Contract
+    from envelope.conformance.contracts.contract import Contract
     from envelope.conformance.findings import Finding
 
 #: Findings that a report tells in full.
@@ -111,7 +111,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 def _check_extra() -> None:
     try:
-        import envelope.conformance.contract  # noqa: F401, PLC0415 - of the extra
+        import envelope.conformance.contracts.contract  # noqa: F401, PLC0415 - of the extra
     except ModuleNotFoundError as error:
         pytest.fail(
             f"keeps_convention needs {error.name}, which is not installed: pip install 'asgi-envelope[check]'",
@@ -120,7 +120,7 @@ def _check_extra() -> None:
 
 
 def _contract_of(app: Starlette, exempt: Sequence[str], shape: Shape | None) -> Callable[[], Contract]:
-    from envelope.conformance.contract import Contract  # noqa: PLC0415 - of the extra
+    from envelope.conformance.contracts.contract import Contract  # noqa: PLC0415 - of the extra
 
     openapi: Callable[[], dict[str, Any]] | None = getattr(app, "openapi", None)
     # Not before the responses are there: routes may come late.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from envelope.conformance.contract import Contract
+from envelope.conformance.contracts.contract import Contract
 from envelope.conformance.exchanges import Exchange, Request
 from envelope.conformance.judging import judge
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from envelope.conformance.asking.sending import Sender
 from envelope.conformance.exchanges import Exchange
-from envelope.conformance.sending import Sender
-from envelope.conformance.serving import served
+from envelope.conformance.targets.serving import served
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: application/json\r\n\r\n{}"
 

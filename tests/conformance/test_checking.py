@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 
 from envelope import NotFoundError, install
 from envelope.conformance.checking import INTERRUPTED, Options, check
-from envelope.conformance.serving import served
+from envelope.conformance.targets.serving import served
 from tests.conformance.services import OK, answering, document
 
 #: Whichever comes first imports schemathesis, and this machine may be busy.

@@ -8,10 +8,10 @@ from xml.etree.ElementTree import fromstring
 
 import pytest
 
+from envelope.conformance.asking.generated import Note
 from envelope.conformance.checking import Report
 from envelope.conformance.exchanges import Exchange, Request
 from envelope.conformance.findings import RULES, Finding
-from envelope.conformance.generated import Note
 from envelope.conformance.ledger import Counted
 from envelope.conformance.reports import FORMATS, write_report
 

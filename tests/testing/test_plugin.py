@@ -338,8 +338,8 @@ def test_client(keeps_convention):
 
 def test_missing_extra_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which module, and what to install."""
-    monkeypatch.delitem(sys.modules, "envelope.conformance.contract", raising=False)
-    monkeypatch.delitem(sys.modules, "envelope.conformance.schemas", raising=False)
+    monkeypatch.delitem(sys.modules, "envelope.conformance.contracts.contract", raising=False)
+    monkeypatch.delitem(sys.modules, "envelope.conformance.contracts.schemas", raising=False)
     monkeypatch.setitem(sys.modules, "jsonschema_rs", None)
 
     with pytest.raises(pytest.fail.Exception, match=r"needs jsonschema_rs.*asgi-envelope\[check\]"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from envelope.conformance.contract import Contract, Operation, Response
+from envelope.conformance.contracts.contract import Contract, Operation, Response
 from envelope.conformance.findings import RULES, Finding
 from envelope.conformance.judging.departures import Departure
 from envelope.conformance.judging.structure import find_flaws

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from envelope.conformance.contract import Contract, Operation
+from envelope.conformance.contracts.contract import Contract, Operation
 from envelope.conformance.exchanges import Exchange
 from envelope.conformance.findings import RULES, Finding
 from envelope.conformance.judging import bodies

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from envelope.conformance.contract import Contract, Operation, Response
+from envelope.conformance.contracts.contract import Contract, Operation, Response
 from envelope.conformance.exchanges import Exchange
 from envelope.conformance.judging import bodies
 from envelope.conformance.judging.departures import Departure

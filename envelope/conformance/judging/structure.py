@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import jsonschema_rs
 
-from envelope.conformance.contract import Contract
-from envelope.conformance.schemas import Node, Schemas, as_json, most_telling
+from envelope.conformance.contracts.contract import Contract
+from envelope.conformance.contracts.schemas import Node, Schemas, as_json, most_telling
 
 _PARAMETER = re.compile(r"\{([^{}]*)\}")
 

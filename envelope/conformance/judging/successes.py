@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from envelope.conformance.contract import Contract
+from envelope.conformance.contracts.contract import Contract
 from envelope.conformance.exchanges import Exchange
 from envelope.conformance.judging import bodies
 from envelope.conformance.judging.departures import Departure, describe, name_keys, quote

@@ -13,11 +13,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from envelope.conformance.contract import Contract
-from envelope.conformance.generated import Inputs, exercise
+from envelope.conformance.asking.generated import Inputs, exercise
+from envelope.conformance.asking.objects import ShownObjects
+from envelope.conformance.asking.sending import Sender
+from envelope.conformance.contracts.contract import Contract
 from envelope.conformance.ledger import Ledger
-from envelope.conformance.objects import ShownObjects
-from envelope.conformance.sending import Sender
 from tests.conformance.services import answering, document, hang_after, json_body, parameter, sender_to
 
 #: Whichever comes first imports schemathesis, and this machine may be busy.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from envelope.conformance.objects import ShownObjects
+from envelope.conformance.asking.objects import ShownObjects
 
 
 def shown(*responses) -> ShownObjects:

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from envelope.conformance.serving import TargetError, import_app, served
+from envelope.conformance.targets.serving import TargetError, import_app, served
 
 MODULE = """
 from starlette.applications import Starlette

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from envelope.conformance.contract import Contract
+from envelope.conformance.asking.flaws import flawed, is_json, json_schema, query_with, request_content
+from envelope.conformance.contracts.contract import Contract
 from envelope.conformance.exchanges import Request
-from envelope.conformance.flaws import flawed, is_json, json_schema, query_with, request_content
 from tests.conformance.services import document, json_body, parameter
 
 

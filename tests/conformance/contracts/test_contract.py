@@ -9,8 +9,8 @@ from urllib.parse import quote
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envelope.conformance.contract import Contract
-from envelope.conformance.schemas import Schemas
+from envelope.conformance.contracts.contract import Contract
+from envelope.conformance.contracts.schemas import Schemas
 from envelope.wire.bodies import Shape
 from tests.conformance.judged import document, envelope_of, shown
 

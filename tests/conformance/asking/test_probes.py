@@ -11,11 +11,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from envelope.conformance.contract import Contract
+from envelope.conformance.asking.probes import PROBES_OF_AN_OPERATION, PROBES_OF_THE_SERVICE, Subject, probe
+from envelope.conformance.asking.sending import Sender
+from envelope.conformance.contracts.contract import Contract
 from envelope.conformance.exchanges import Exchange
 from envelope.conformance.ledger import Ledger
-from envelope.conformance.probes import PROBES_OF_AN_OPERATION, PROBES_OF_THE_SERVICE, Subject, probe
-from envelope.conformance.sending import Sender
 from tests.conformance.services import answering, document, hang_after, json_body, parameter, sender_to
 
 ENTITY = json_body({"name": {"type": "string"}, "score": {"type": "number"}}, ["name"])

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
 from envelope import RateLimiter, install, raw_response
-from envelope.conformance.contract import Contract
+from envelope.conformance.contracts.contract import Contract
 from envelope.conformance.exchanges import Exchange, Request
 from envelope.conformance.judging import judge, judge_document
 

@@ -18,13 +18,13 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from hypothesis.errors import HypothesisException
 from schemathesis.errors import SchemathesisError
 
-from envelope.conformance.contract import Contract, Operation
-from envelope.conformance.edges import edges
+from envelope.conformance.asking.edges import edges
+from envelope.conformance.asking.flaws import Trial, flawed, read_json
+from envelope.conformance.asking.objects import ShownObjects
+from envelope.conformance.asking.sending import NoResponseError, Sender, is_field_value
+from envelope.conformance.contracts.contract import Contract, Operation
 from envelope.conformance.exchanges import Exchange, Request
-from envelope.conformance.flaws import Trial, flawed, read_json
 from envelope.conformance.ledger import Ledger
-from envelope.conformance.objects import ShownObjects
-from envelope.conformance.sending import NoResponseError, Sender, is_field_value
 
 #: Input for each object that is known already.
 _EXAMPLES_AN_OBJECT = 5

@@ -13,9 +13,9 @@ from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from envelope.conformance.contract import Contract, Operation
+from envelope.conformance.contracts.contract import Contract, Operation
+from envelope.conformance.contracts.schemas import Node, Schemas
 from envelope.conformance.exchanges import Request
-from envelope.conformance.schemas import Node, Schemas
 
 #: What stands where a number should.
 _NO_NUMBER = "not-a-number"

@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from envelope.conformance.contract import Contract, Operation
+from envelope.conformance.asking.flaws import is_json, json_schema, read_json, request_content
+from envelope.conformance.asking.generated import Note, report_broken
+from envelope.conformance.asking.sending import NoResponseError, Sender, is_limited
+from envelope.conformance.contracts.contract import Contract, Operation
+from envelope.conformance.contracts.schemas import Node
 from envelope.conformance.exchanges import Exchange, Fields, Request
-from envelope.conformance.flaws import is_json, json_schema, read_json, request_content
-from envelope.conformance.generated import Note, report_broken
 from envelope.conformance.ledger import Ledger
-from envelope.conformance.schemas import Node
-from envelope.conformance.sending import NoResponseError, Sender, is_limited
 
 #: No service has it.
 _UNKNOWN_PATH = "/envelope-check-knows-no-such-path"

@@ -10,8 +10,8 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 
-from envelope.conformance.serving import TargetError, served
-from envelope.conformance.targets import open_target
+from envelope.conformance.targets.opening import open_target
+from envelope.conformance.targets.serving import TargetError, served
 from tests.conformance.services import answering, document, hang_after
 
 MINIMAL = json.dumps(document({}))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envelope.conformance.contract import Contract
+from envelope.conformance.contracts.contract import Contract
 from envelope.conformance.judging import judge
 from envelope.errors.tree import TABLE
 from envelope.wire.bodies import Shape

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envelope.conformance.contract import Contract
+from envelope.conformance.contracts.contract import Contract
 from envelope.conformance.exchanges import Exchange, Request
 from envelope.rate_limit.headers import FieldWriter
 from envelope.rate_limit.quotas import Quota

@@ -12,9 +12,9 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
-from envelope.conformance import forms
-from envelope.conformance.schemas import Node, Schemas
-from envelope.conformance.templates import Templates
+from envelope.conformance.contracts import forms
+from envelope.conformance.contracts.schemas import Node, Schemas
+from envelope.conformance.contracts.templates import Templates
 from envelope.errors.tree import ConfigurationError
 from envelope.wire.bodies import Shape
 

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envelope.conformance.contract import Contract
+from envelope.conformance.contracts.contract import Contract
 from envelope.conformance.exchanges import Exchange, Request
 from envelope.conformance.findings import RULES
 from envelope.conformance.judging import judge, judge_document

@@ -13,8 +13,7 @@ from starlette.requests import Request as StarletteRequest
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from envelope.conformance.exchanges import Exchange
-from envelope.conformance.sending import (
+from envelope.conformance.asking.sending import (
     NoResponseError,
     Sender,
     TimeIsUpError,
@@ -22,6 +21,7 @@ from envelope.conformance.sending import (
     is_limited,
     new_session,
 )
+from envelope.conformance.exchanges import Exchange
 from tests.conformance.services import OK, answering, drip, hang_after, reset, sender_to
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import islice, product
 from typing import Any
 
-from envelope.conformance.schemas import Node, Schemas
+from envelope.conformance.contracts.schemas import Node, Schemas
 from envelope.errors.tree import TABLE, describe_status
 from envelope.wire.bodies import BodyWriter, Shape, default_error_code
 

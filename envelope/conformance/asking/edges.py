@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from envelope.conformance.contract import Contract, Operation
+from envelope.conformance.asking.flaws import Trial, is_json_object, json_schema, query_with, read_json
+from envelope.conformance.contracts.contract import Contract, Operation
+from envelope.conformance.contracts.schemas import Node, Schemas
 from envelope.conformance.exchanges import Request
-from envelope.conformance.flaws import Trial, is_json_object, json_schema, query_with, read_json
-from envelope.conformance.schemas import Node, Schemas
 
 #: Longer texts meet the limits of servers before they meet those of the service.
 _LONGEST = 2000

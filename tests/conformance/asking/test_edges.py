@@ -8,10 +8,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from envelope.conformance.contract import Contract
-from envelope.conformance.edges import edges
+from envelope.conformance.asking.edges import edges
+from envelope.conformance.asking.flaws import Trial
+from envelope.conformance.contracts.contract import Contract
 from envelope.conformance.exchanges import Request
-from envelope.conformance.flaws import Trial
 from tests.conformance.services import document, json_body, parameter
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envelope.conformance.contract import Contract
+from envelope.conformance.contracts.contract import Contract
 from envelope.wire.bodies import Shape
 from tests.conformance.judged import JSON, broken, document, exchange, failure, shown, success
 

@@ -16,10 +16,10 @@ from urllib.parse import SplitResult, urlsplit
 import requests
 import yaml  # type: ignore[import-untyped]  # schemathesis brings it
 
+from envelope.conformance.asking.sending import new_session
+from envelope.conformance.contracts.schemas import as_json
 from envelope.conformance.exchanges import Fields
-from envelope.conformance.schemas import as_json
-from envelope.conformance.sending import new_session
-from envelope.conformance.serving import TargetError, first_line, import_app, served
+from envelope.conformance.targets.serving import TargetError, first_line, import_app, served
 
 _SCHEMES = ("http", "https")
 
