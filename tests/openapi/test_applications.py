@@ -1155,6 +1155,16 @@ def test_starlette_application_is_not_affected():
     assert "openapi" not in done.stdout
 
 
+def test_nothing_is_looked_for_before_fastapi_is_imported(monkeypatch: pytest.MonkeyPatch):
+    """The same in process: an application of Starlette's has no openapi afterwards either."""
+    monkeypatch.delitem(sys.modules, "fastapi")
+    app = Starlette()
+
+    install(app)
+
+    assert not hasattr(app, "openapi")
+
+
 def test_starlette_application_with_a_schema_of_its_own_keeps_it():
     """Starlette's SchemaGenerator, or a method `openapi` of somebody's subclass, is not FastAPI's."""
 

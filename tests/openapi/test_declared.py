@@ -63,6 +63,15 @@ def codes_of(schema: dict[str, Any]) -> set[str]:
     return {message["properties"]["error_code"]["const"]}
 
 
+def test_errors_with_one_text_say_it_once():
+    """Two codes of one status can share the text of their class."""
+    one, two = ConflictError(error_code="one"), ConflictError(error_code="two")
+
+    (response,) = failures(one, two).values()
+
+    assert response["description"] == TABLE[409].message
+
+
 def test_declared_class_has_a_schema_of_its_error_code():
     """The client's code can switch over the word."""
     app = installed()

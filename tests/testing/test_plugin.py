@@ -68,6 +68,8 @@ client = TestClient(app)
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Give what runs tests of the service, and their report."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    for variable in ("CI", "BUILD_NUMBER"):  # there pytest's summary repeats the reports in full
+        monkeypatch.delenv(variable, raising=False)
     pytester.makeconftest("pytest_plugins = ['envelope.testing.plugin']")
 
     def run_tests(tests: str, **outcomes: int) -> str:

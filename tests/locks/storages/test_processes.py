@@ -141,7 +141,7 @@ def in_a_fork(work: object) -> int:
 def test_fork(valkey: Server):
     """The child locks by itself, renews what is its own, and its parent's leases are nothing to it."""
     valkey.flush()
-    locks = ObjectLocks(valkey.url, ttl_s=0.6, timeout_s=0.19)
+    locks = ObjectLocks(valkey.url, ttl_s=1.2, timeout_s=0.39)
 
     async def take() -> None:
         held.append(await locks.acquire("parents"))
@@ -156,7 +156,7 @@ def test_fork(valkey: Server):
         else:
             return False
         async with locks.hold("a") as lease:
-            await asyncio.sleep(0.8)
+            await asyncio.sleep(1.6)
             found = await locks.inspect("a")
             return lease.is_held and found is not None and found.holder.endswith(f":{os.getpid()}")
 
