@@ -9,7 +9,7 @@ from envelope.conformance.exchanges import Exchange, Fields
 from envelope.conformance.findings import RULES, Finding
 
 #: Shorter values are no secrets, and hiding them would hide words.
-_SHORTEST_SECRET = 4
+_SHORTEST_SECRET = 8
 
 
 @dataclass(frozen=True)

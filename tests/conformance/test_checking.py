@@ -287,3 +287,32 @@ def test_methods_are_exercised_in_an_order_that_finds_objects(checked) -> None:
         "DELETE /a/{id}/b/{b}",
         "DELETE /a/{id}",
     ]
+
+
+def test_operations_behind_a_locked_door_are_not_tested(checked) -> None:
+    """Where only 401 comes, for want of credentials or because they are too old, nothing was checked."""
+    app = things()
+
+    @app.middleware("http")
+    async def lock(request, call_next):
+        if request.url.path == "/openapi.json":
+            return await call_next(request)
+        failure = {"code": 401, "message": "No.", "status": "failure"}
+        return JSONResponse(failure, 401, headers={"WWW-Authenticate": "Bearer"})
+
+    report = checked(app)
+
+    assert report.tested == ()
+    assert ("GET /things", "only 401 and 403 came; give credentials with --header") in report.left_out
+
+
+def test_what_a_service_exempts_is_told(checked) -> None:
+    """Whoever reads the report sees what was not judged."""
+    app = FastAPI()
+    install(app, exempt=["/legacy"])
+    app.get("/legacy")(lambda: 1)
+
+    report = checked(app)
+
+    assert ("GET /legacy", "exempt: what it returns is not judged") in report.left_out
+    assert report.findings == ()

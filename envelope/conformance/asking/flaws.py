@@ -43,7 +43,7 @@ def flawed(request: Request, operation: Operation, contract: Contract) -> Iterat
         schema = contract.schemas.resolve(Node(parameter.get("schema"), "")).mapping()
         for flaw in _FLAWS.get(str(parameter.get("in")), ()):
             changed = flaw.change(request, name, operation) if flaw.applies(parameter, schema) else None
-            if changed is not None:
+            if changed is not None and not contract.may_be_another(operation, changed.path):
                 yield Trial(changed, "flawed", flaw.words.format(name=repr(name)))
     yield from _flawed_bodies(request, operation, contract.schemas)
 
@@ -53,7 +53,7 @@ def _flawed_bodies(request: Request, operation: Operation, schemas: Schemas) -> 
     if not is_json_object(schema, body):
         return
     yield Trial(replace(request, body=b'"not-an-object"'), "flawed", "the body is not an object")
-    for name in schema.mapping().get("required", ()):
+    for name in schema.mapping().get("required") or ():
         if name in body and not schemas.resolve(schema.child("properties", name)).mapping().get("readOnly"):
             rest = {key: value for key, value in body.items() if key != name}
             flaw = f"the required property {name!r} is missing"
@@ -89,7 +89,7 @@ def read_json(body: bytes) -> Any:
     """Read JSON; None if it is none."""
     try:
         return json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

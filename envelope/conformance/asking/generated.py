@@ -15,7 +15,7 @@ import hypothesis
 import requests
 import schemathesis
 from hypothesis.configuration import set_hypothesis_home_dir
-from hypothesis.errors import HypothesisException
+from hypothesis.errors import Unsatisfiable
 from schemathesis.errors import SchemathesisError
 
 from envelope.conformance.asking.edges import edges
@@ -57,10 +57,12 @@ class Outcome(NamedTuple):
     Attributes:
         sample: A response to valid input, the first success if there was one; None if nothing was answered.
         reason: Why it could not be tested, or not to the end; None if there is nothing to say.
+        is_cut: It was not tested to the end.
     """
 
     sample: Exchange | None
     reason: str | None
+    is_cut: bool = False
 
 
 class Inputs:
@@ -92,24 +94,26 @@ class Inputs:
         """Generate valid input: the document's examples, then some for each known object, then all kinds.
 
         Raises:
-            SchemathesisError, HypothesisException, LookupError: There is none.
+            NoInputError: There is none.
         """
-        generated = self._schema[operation.template][operation.method]
-        for strategy in generated.get_strategies_from_examples():
-            yield from self._draw(strategy, 1)
-        for path_parameters in known:
-            yield from self._draw(generated.as_strategy(path_parameters=path_parameters), _EXAMPLES_AN_OBJECT)
-        yield from self._draw(generated.as_strategy(), self._max_examples)
+        with _generating():
+            generated = self._schema[operation.template][operation.method]
+            strategies = [(each, 1) for each in generated.get_strategies_from_examples()]
+            strategies += [(generated.as_strategy(path_parameters=each), _EXAMPLES_AN_OBJECT) for each in known]
+            strategies.append((generated.as_strategy(), self._max_examples))
+        for strategy, most in strategies:
+            yield from self._draw(strategy, most)
 
     def invalid(self, operation: Operation) -> Iterator[requests.PreparedRequest]:
         """Generate input that the document does not allow.
 
         Raises:
-            SchemathesisError, HypothesisException, LookupError: There is none.
+            NoInputError: There is none.
         """
         mode = schemathesis.GenerationMode.NEGATIVE
-        generated = self._schema[operation.template][operation.method]
-        yield from self._draw(generated.as_strategy(generation_mode=mode), self._max_examples)
+        with _generating():
+            strategy = self._schema[operation.template][operation.method].as_strategy(generation_mode=mode)
+        yield from self._draw(strategy, self._max_examples)
 
     def _draw(self, strategy: Any, most: int) -> Iterator[requests.PreparedRequest]:
         cases: list[schemathesis.Case[Any]] = []
@@ -127,13 +131,35 @@ class Inputs:
         def collect(case: schemathesis.Case[Any]) -> None:
             cases.append(case)
 
-        with _nothing_left_behind():
+        with _generating(), _nothing_left_behind():
             collect()
         # Sent later: what hypothesis calls must not fail, wait or be interrupted.
         for case in cases:
             prepared = _prepared(case, self._base_url)
             if prepared is not None:
                 yield prepared
+
+
+class NoInputError(Exception):
+    """Nothing can be generated for an operation.
+
+    Args:
+        error: Of the libraries.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(type(error).__name__)
+        #: There is no such input, as where any is valid.
+        self.is_none = isinstance(error, Unsatisfiable)
+
+
+@contextmanager
+def _generating() -> Iterator[None]:
+    """Say in one way what fails in the libraries: on a document that is not valid, they raise anything."""
+    try:
+        yield
+    except Exception as error:
+        raise NoInputError(error) from error
 
 
 @contextmanager
@@ -174,17 +200,20 @@ def exercise(
     try:
         valid = inputs.valid(operation, known)
         _run(course, sender, (Trial(sender.from_prepared(each), "valid") for each in valid))
-        if course.sample is not None and not course.is_over:
-            _run(course, sender, edges(course.sample.request, operation, contract))
-        if course.sample is not None and not course.is_over:
-            _run(course, sender, flawed(course.sample.request, operation, contract))
-        if (operation.has_parameters or operation.has_body) and not course.is_over:
+    except NoInputError as error:
+        return Outcome(course.sample, f"no input could be generated ({error})")
+    if course.sample is not None and not course.is_over:
+        _run(course, sender, edges(course.sample.request, operation, contract))
+    if course.sample is not None and not course.is_over:
+        _run(course, sender, flawed(course.sample.request, operation, contract))
+    if (operation.has_parameters or operation.has_body) and not course.is_over:
+        try:
             invalid = inputs.invalid(operation)
             _run(course, sender, (Trial(sender.from_prepared(each), "invalid") for each in invalid))
-    except (SchemathesisError, HypothesisException, LookupError) as error:
-        if course.sample is None:
-            return Outcome(None, f"no input could be generated ({type(error).__name__})")
-    return Outcome(course.sample, course.reason)
+        except NoInputError as error:
+            reason = None if error.is_none else f"no invalid input could be generated ({error})"
+            return Outcome(course.sample, course.reason or reason)
+    return Outcome(course.sample, course.reason, course.is_over)
 
 
 def _run(course: _Course, sender: Sender, trials: Iterable[Trial]) -> None:

@@ -204,7 +204,8 @@ def _head(subject: Subject) -> Iterator[Question]:
 
 def _limited(subject: Subject) -> Iterator[Question]:
     for operation in subject.contract.operations if subject.burst else ():
-        if "429" in operation.responses and operation.name in subject.samples:
+        is_read = operation.method in ("GET", "HEAD", "OPTIONS")
+        if is_read and "429" in operation.responses and operation.name in subject.samples:
             yield Question(operation.name, [subject.samples[operation.name].request])
 
 
@@ -265,18 +266,21 @@ def _is_like_get(question: Question, subject: Subject) -> Verdict:
 
 
 def _meets_limit(question: Question, subject: Subject) -> Verdict:
-    exchange = subject.sender.burst(question.requests[0], subject.burst)
-    if exchange.status == 429:
+    first, last = subject.sender.burst(question.requests[0], subject.burst)
+    if last.status == 429:
         return None
-    if _has_left(exchange):
+    if _has_left(last) and (_left(last) != _left(first) or subject.burst == 1):
         return f"a limit above {subject.burst} requests; allow more with --burst"
-    return exchange, f"{subject.burst} requests and no 429"
+    return last, f"{subject.burst} requests and no 429"
 
 
 def _has_left(exchange: Exchange) -> bool:
     """Tell whether a response says that requests are left (draft-ietf-httpapi-ratelimit-headers, 4)."""
-    text = exchange.header("x-ratelimit-remaining") or exchange.header("ratelimit") or ""
-    return re.fullmatch(r"0*[1-9][0-9]*|.*;\s*r=0*[1-9].*", text.strip()) is not None
+    return re.fullmatch(r"0*[1-9][0-9]*|.*;\s*r=0*[1-9].*", _left(exchange)) is not None
+
+
+def _left(exchange: Exchange) -> str:
+    return (exchange.header("x-ratelimit-remaining") or exchange.header("ratelimit") or "").strip()
 
 
 #: Somebody who stands before the router may answer first.

@@ -5,12 +5,14 @@ Redirects are not followed and cookies are not kept: a response is what the serv
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
-from http import HTTPStatus
+from http import HTTPMethod, HTTPStatus
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -21,10 +23,25 @@ from envelope.conformance.exchanges import Exchange, Fields, Request
 #: The longest time that a 429 is waited for, in seconds.
 LONGEST_WAIT_S = 5
 
-#: Bodies that have no end: their heads are all that is judged.
-_STREAMS = ("text/event-stream", "multipart/x-mixed-replace")
+#: Bodies that may have no end: their heads are all that is judged.
+_STREAMS = (
+    "text/event-stream",
+    "multipart/x-mixed-replace",
+    "application/x-ndjson",
+    "application/jsonl",
+    "application/json-seq",
+)
 
-_LOOPBACK = ("127.", "localhost", "[::1]", "::1")
+#: No body is read beyond so many bytes.
+_LARGEST = 16 * 1024 * 1024
+
+#: Of a body, at a time.
+_CHUNK = 64 * 1024
+
+#: May be sent again if a connection breaks (RFC 9110, 9.2.2; RFC 4918, 9.1).
+_REPEATABLE = frozenset(
+    {HTTPMethod.GET, HTTPMethod.HEAD, HTTPMethod.OPTIONS, HTTPMethod.PUT, HTTPMethod.DELETE, "PROPFIND"}
+)
 
 #: What ``requests`` adds by itself. curl adds its own, so the curl line of a finding stays short.
 _ADDED = frozenset({"accept-encoding", "connection", "content-length", "user-agent", "x-schemathesis-testcaseid"})
@@ -58,7 +75,7 @@ class Sender:
     Args:
         base_url: Where its operations are, without a slash at the end.
         headers: Sent with every request, instead of fields of the same name; their values stand in no report.
-        timeout_s: For a response, from its request to its last byte.
+        timeout_s: For the head of a response, for each part of its body, and for its body as a whole.
         max_time_s: For all requests together.
         witness: Is shown every exchange.
         sleep: Waits for so many seconds.
@@ -135,11 +152,11 @@ class Sender:
         exchange = self._exchange(request)
         wait_s = _wait_s(exchange)
         if exchange.status == HTTPStatus.TOO_MANY_REQUESTS and wait_s is not None:
-            self._sleep(wait_s)
+            self._sleep(min(wait_s, max(0.0, self._stop_at - time.monotonic())))
             exchange = self._exchange(request)
         return exchange
 
-    def burst(self, request: Request, most: int) -> Exchange:
+    def burst(self, request: Request, most: int) -> tuple[Exchange, Exchange]:
         """Send a request again and again, as fast as the responses come, until it meets a 429.
 
         Args:
@@ -147,19 +164,25 @@ class Sender:
             most: So often, at least once.
 
         Returns:
-            The 429, or the last of so many responses.
+            The first response, and the 429 or the last of so many.
         """
-        for _ in range(most):
-            exchange = self._exchange(request)
-            if exchange.status == HTTPStatus.TOO_MANY_REQUESTS:
+        first = last = self._exchange(request)
+        for _ in range(most - 1):
+            if last.status == HTTPStatus.TOO_MANY_REQUESTS:
                 break
-        return exchange
+            last = self._exchange(request)
+        return first, last
 
     def _exchange(self, request: Request) -> Exchange:
+        # A server may close a connection that it kept, at any time (RFC 9112, 9.5): only a new one tells.
+        is_repeatable = request.method in _REPEATABLE
+        if not is_repeatable:
+            self._session.close()
         try:
             exchange = self._once(request)
-        except _BrokenError:
-            # A server may close a connection that it kept, at any time (RFC 9112, 9.5): only a new one tells.
+        except _BrokenError as broken:
+            if not is_repeatable:
+                raise NoResponseError(request, str(broken)) from broken
             self._session.close()
             try:
                 exchange = self._once(request)
@@ -171,35 +194,20 @@ class Sender:
     def _once(self, request: Request) -> Exchange:
         if time.monotonic() > self._stop_at:
             raise TimeIsUpError
-        prepared = _prepare(request)
-        settings = self._session.merge_environment_settings(request.url, {}, True, None, None)
         self.sent += 1
-        end_at = time.monotonic() + self._timeout_s
+        headers = {"User-Agent": "envelope-check", "Accept": "*/*", **dict(request.headers)}
+        prepared = _prepare(request.method, request.url, headers, request.body)
         try:
-            response = self._session.send(prepared, timeout=self._timeout_s, allow_redirects=False, **settings)
-            with response:
-                body = b"" if _is_stream(response) else self._read(response, end_at)
+            status, fields, body = _round_trip(self._session, prepared, self._timeout_s, _LARGEST)
         except requests.Timeout as error:
             raise self._late(request) from error
-        except requests.RequestException as error:
+        except TooLargeError as error:
+            raise NoResponseError(request, f"{error}, and was not read on") from error
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             if _is_refused(error):
                 raise UnreachableError(f"nobody answers at {_origin(request.url)} any more") from error
-            if _is_late(error):
-                raise self._late(request) from error
             raise _BrokenError(_reason(error)) from error
-        except _LateError as error:
-            raise self._late(request) from error
-        # Not response.headers, which joins the fields of one name.
-        fields = tuple((name, value) for name, value in response.raw.headers.items())
-        return Exchange(request, response.status_code, fields, body)
-
-    def _read(self, response: requests.Response, end_at: float) -> bytes:
-        body = bytearray()
-        for chunk in response.iter_content(65536):
-            body += chunk
-            if time.monotonic() > end_at:
-                raise _LateError
-        return bytes(body)
+        return Exchange(request, status, fields, body)
 
     def _late(self, request: Request) -> NoResponseError:
         return NoResponseError(request, f"no complete response within {self._timeout_s:g} s")
@@ -209,14 +217,62 @@ class _BrokenError(Exception):
     """The connection was closed, or what came is not HTTP."""
 
 
-class _LateError(Exception):
-    """The body came, but did not end in time."""
+class TooLargeError(Exception):
+    """A body is longer than was to be read."""
+
+
+def fetch(url: str, headers: Fields, timeout_s: float, most: int) -> tuple[int, Fields, bytes]:
+    """Get something by a connection of its own.
+
+    Args:
+        url: Where it is.
+        headers: Sent with the request, and nothing else of the user's: no credentials of a netrc, no cookies.
+        timeout_s: For its head, and for its body.
+        most: Bytes that the body may have.
+
+    Returns:
+        Status, header fields and body.
+
+    Raises:
+        requests.RequestException: Nothing came; ``requests.Timeout`` if not in time.
+        TooLargeError: The body is longer.
+    """
+    with new_session(url) as session:
+        try:
+            return _round_trip(session, _prepare("GET", url, dict(headers), None), timeout_s, most)
+        except urllib3.exceptions.HTTPError as error:
+            raise requests.ConnectionError(_reason(error)) from error
+
+
+def _round_trip(
+    session: requests.Session, prepared: requests.PreparedRequest, timeout_s: float, most: int
+) -> tuple[int, Fields, bytes]:
+    settings: Any = session.merge_environment_settings(prepared.url or "", {}, True, None, None)
+    end_at = time.monotonic() + timeout_s
+    # Not through the session: it reads where a redirect would lead, and fails if that cannot be read.
+    with session.get_adapter(prepared.url or "").send(prepared, timeout=timeout_s, **settings) as response:
+        # Not response.headers, which joins the fields of one name.
+        fields = tuple((name, value) for name, value in response.raw.headers.items())
+        body = bytearray()
+        try:
+            # As much as is there, because a part may be long in coming.
+            while not _is_stream(response) and (chunk := response.raw.read1(_CHUNK, decode_content=True)):
+                body += chunk
+                if time.monotonic() > end_at:
+                    raise requests.ReadTimeout
+                if len(body) > most:
+                    raise TooLargeError(f"the body is longer than {most // 1024**2} MiB")
+        except urllib3.exceptions.ReadTimeoutError as error:
+            raise requests.ReadTimeout from error
+        return response.status_code, fields, bytes(body)
 
 
 def new_session(url: str) -> requests.Session:
     """Make a session for a URL; no proxy of the environment stands before this machine itself."""
     session = requests.Session()
-    session.trust_env = not (urlsplit(url).hostname or "").startswith(_LOOPBACK)
+    host = urlsplit(url).hostname or ""
+    session.trust_env = not (host in ("localhost", "::1") or host.startswith("127."))
+    session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or True
     return session
 
 
@@ -230,10 +286,9 @@ def is_field_value(value: str | bytes) -> bool:
     return re.fullmatch(r"[\t\x20-\x7e\x80-\xff]*", _text(value)) is not None
 
 
-def _prepare(request: Request) -> requests.PreparedRequest:
+def _prepare(method: str, url: str, headers: dict[str, str], body: bytes | None) -> requests.PreparedRequest:
     prepared = requests.PreparedRequest()
-    headers = {"User-Agent": "envelope-check", "Accept": "*/*", **dict(request.headers)}
-    prepared.prepare(method=request.method, url=request.url, headers=headers, data=request.body)
+    prepared.prepare(method=method, url=url, headers=headers, data=body)
     return prepared
 
 
@@ -246,24 +301,19 @@ def _wait_s(exchange: Exchange) -> float | None:
     text = exchange.header("retry-after") or ""
     try:
         wait_s = float(text) if text.isdecimal() else parsedate_to_datetime(text).timestamp() - time.time()
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return max(wait_s, 0.0) if wait_s <= LONGEST_WAIT_S else None
 
 
-def _is_refused(error: requests.RequestException) -> bool:
+def _is_refused(error: Exception) -> bool:
     reason = getattr(error.args[0] if error.args else None, "reason", None)
     return isinstance(reason, urllib3.exceptions.NewConnectionError | urllib3.exceptions.NameResolutionError)
 
 
-def _is_late(error: requests.RequestException) -> bool:
-    # requests makes a ConnectionError of a read that lasts too long once the body has begun.
-    return bool(error.args) and isinstance(error.args[0], urllib3.exceptions.ReadTimeoutError)
-
-
-def _reason(error: requests.RequestException) -> str:
+def _reason(error: Exception) -> str:
     """Name what is broken, without the addresses and numbers that differ between runs."""
-    if isinstance(error, requests.exceptions.ContentDecodingError):
+    if isinstance(error, urllib3.exceptions.DecodeError):
         return "the body is not in its Content-Encoding"
     text = str(error)
     for part, reason in _REASONS:
@@ -273,9 +323,7 @@ def _reason(error: requests.RequestException) -> str:
 
 
 _REASONS = (
-    ("IncompleteRead", "the body is shorter than was announced"),
-    ("prematurely", "the body is shorter than was announced"),
-    ("InvalidChunkLength", "the body is not framed as was announced"),
+    ("IncompleteRead", "the body is shorter than was announced, or framed otherwise"),
     ("RemoteDisconnected", "the connection was closed without a response"),
     ("Connection reset", "the connection was reset"),
     ("BadStatusLine", "the response is not HTTP"),

@@ -16,10 +16,8 @@ from envelope.conformance.contracts import forms
 from envelope.conformance.contracts.schemas import Node, Schemas
 from envelope.conformance.contracts.templates import Templates
 from envelope.errors.tree import ConfigurationError
+from envelope.openapi.document import EXTENSION
 from envelope.wire.bodies import Shape
-
-#: The root extension in which an application that was installed says how it speaks the convention.
-EXTENSION = "x-envelope"
 
 #: The members of a path item that are operations (OpenAPI 3.2, 4.9); ``query`` came with 3.2.
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace", "query")
@@ -163,7 +161,7 @@ class Contract:
         extension = root.child(EXTENSION).mapping()
         self.shape = shape or _read_shape(extension)
         self.success_status = "keep" if extension.get("success_status") == "keep" else "always-200"
-        self._templates = Templates(root.child("paths").mapping(), _prefixes(root))
+        self._templates = Templates(root.child("paths").mapping(), server_paths(root))
         token_urls = (f"POST {path}" for url in _token_urls(root) for path in self._templates.below(url))
         self._exempt = (*exempt, *_FIXED, *_texts(extension.get("exempt")), *token_urls)
         self.operations = tuple(self._read_operations())
@@ -182,6 +180,10 @@ class Contract:
                 if operation := self._by_name.get(f"{each} {template}"):
                     return operation
         return None
+
+    def may_be_another(self, operation: Operation, path: str) -> bool:
+        """Tell whether a path also fits another template: which one answers is the router's choice."""
+        return any(template != operation.template for template in self._templates.find(path))
 
     def name_of(self, method: str, path: str) -> str:
         """Give the operation's name, or method and path where the document names none."""
@@ -255,7 +257,8 @@ def _texts(value: object) -> list[str]:
     return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
 
 
-def _prefixes(root: Node) -> Iterator[str]:
+def server_paths(root: Node) -> Iterator[str]:
+    """Give the paths of a document's servers, below which its own paths are."""
     for server in root.child("servers").items():
         url = str(server.mapping().get("url", ""))
         for name, variable in server.child("variables").children():

@@ -134,3 +134,12 @@ def test_json_is_known_by_its_media_type(media_type, expected) -> None:
 def test_query_is_changed_at_one_name() -> None:
     """Other fields stay, empty ones too."""
     assert query_with(request(query="a=&b=1&b=2"), "b", "3").url == "http://h/api/things?a=&b=3"
+
+
+def test_path_that_another_operation_could_answer_is_left_alone() -> None:
+    """``/items/{number:int}`` beside ``/items/{name}``: a word is for the second."""
+    item = {"parameters": [parameter("path", "number", type="integer")]}
+    named = {"parameters": [parameter("path", "name", type="string")]}
+    contract = Contract(document({"/items/{number}": {"get": item}, "/items/{name}": {"get": named}}))
+
+    assert not list(flawed(request("/items/1"), contract.operations[0], contract))

@@ -268,7 +268,7 @@ def test_operation_without_response_is_left_alone_after_two() -> None:
         )
 
     assert sender.sent == 2
-    assert outcome == (None, "not tested to the end because of requests without a complete response")
+    assert outcome == (None, "not tested to the end because of requests without a complete response", True)
     [counted] = ledger.findings
     assert (counted.finding.rule.id, counted.finding.operation, counted.times) == ("ENV041", "GET /things", 2)
     assert counted.finding.came == "no complete response within 0.1 s"
@@ -290,7 +290,7 @@ def test_operation_that_never_answers_and_has_one_input_says_so() -> None:
             objects=ShownObjects("content"),
         )
 
-    assert outcome == (None, "no response came")
+    assert outcome == (None, "no response came", False)
 
 
 def test_examples_of_the_document_are_sent() -> None:
@@ -403,4 +403,4 @@ def test_body_that_nobody_can_write_leaves_the_operation_out() -> None:
 
     exercised = run(lambda _: success(), {"requestBody": body}, "POST")
 
-    assert exercised.outcome == (None, "no input could be generated (SerializationNotPossible)")
+    assert exercised.outcome == (None, "no input could be generated (SerializationNotPossible)", False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any, NamedTuple
 
@@ -407,8 +408,9 @@ def test_rate_limit_that_never_refuses_is_found() -> None:
 @pytest.mark.parametrize(
     ("fields", "is_found"),
     [
-        ({"X-RateLimit-Remaining": "95"}, False),
-        ({"RateLimit": '"1hour";r=95;t=3600'}, False),
+        ({"X-RateLimit-Remaining": "9{}"}, False),
+        ({"RateLimit": '"1hour";r=9{};t=3600'}, False),
+        ({"X-RateLimit-Remaining": "95"}, True),  # and does not fall: nobody counts
         ({"X-RateLimit-Remaining": "0"}, True),
         ({"RateLimit": '"1hour";r=0;t=3600'}, True),
         ({"X-RateLimit-Remaining": "many"}, True),
@@ -416,7 +418,13 @@ def test_rate_limit_that_never_refuses_is_found() -> None:
 )
 def test_rate_limit_above_the_burst_is_noted(fields, is_found) -> None:
     """The service says itself that requests are left."""
-    routes = [Route("/things", lambda _: success(**fields))]
+    left = itertools.cycle(range(9, -1, -1))
+
+    def count(_: Any) -> Any:
+        number = next(left)
+        return success(**{name: value.format(number) for name, value in fields.items()})
+
+    routes = [Route("/things", count)]
 
     asked = asked_of_service({"/things": {"get": dict(LIMITED)}}, routes, [("GET", "/things")], 5)
 
