@@ -142,7 +142,19 @@ def test_report_is_written_to_a_file(service, tmp_path, form, read) -> None:
         (["x:y", "--header", "Näme: s3cret"], "give 'Name: value'"),
         (["x:y", "--header", "Name: s3cret\u0100"], "give 'Name: value'"),
         (["x:y", "--max-examples", "0"], "0 is not in the range"),
-        (["x:y", "--output", "/no/such/folder/report"], "No such file or directory"),
+        (["x:y", "--output", "/no/such/folder/report"], "there is no folder '/no/such/folder'"),
+        (["x:y", "--output", "/"], "is a directory"),
+        (["x:y", "-H", "X-A: 1", "-H", "x-a: s3cret"], "x-a stands twice; give it once"),
+        (["x:y", "-H", "Content-Type: s3cret"], "content-type is what the check itself sets; leave it out"),
+        (["x:y", "--timeout", "nan"], "give a number of seconds"),
+        (["x:y", "--max-time", "nan"], "give a number of seconds"),
+        (["x:y", "--timeout", "inf"], "inf is not in the range"),
+        (["x:y", "--exempt", "hooks"], "'hooks' is neither 'METHOD /path' nor '/path' nor '/path/*'"),
+        (["x:y", "--exempt", "GTE /jwks"], "'GTE /jwks' is neither 'METHOD /path'"),
+        (["x:y", "--exempt", "GET  /jwks"], "'GET  /jwks' is neither 'METHOD /path'"),
+        (["x:y", "--exempt", "/hooks*"], "'/hooks*' is neither 'METHOD /path'"),
+        (["no\x1bsuch:app"], "Error: there is no module 'no\\x1bsuch'"),
+        (["http://h/\u202ex?q=s3cret"], "the URL http://h/\\u202ex has a query"),
     ],
 )
 def test_wrong_usage_says_what_to_do(arguments, words) -> None:
@@ -167,6 +179,78 @@ def test_options_reach_the_check(service) -> None:
     assert curls
     assert all("-H 'Authorization: ...' -H 'X-A: ...'" in curl for curl in curls)
     assert "t0k3n" not in result.output
+
+
+@pytest.mark.parametrize("exempt", ["/", "/*", "/oauth/token", "/hooks/*", "get /jwks", "PROPFIND /a/{b}/*"])
+def test_exemptions_have_a_form(exempt) -> None:
+    """What is right about them is not what is wrong with the call."""
+    result = run("no_such_module:app", "--exempt", exempt)
+
+    assert "there is no module" in result.output
+
+
+def test_report_of_before_stays_until_there_is_another(tmp_path) -> None:
+    """A check that could not begin does not empty it."""
+    (tmp_path / "report").write_text("before")
+
+    assert run("no_such_module:app", "--output", str(tmp_path / "report")).exit_code == 2
+    assert (tmp_path / "report").read_text() == "before"
+
+
+def test_what_an_application_prints_is_not_in_the_report(service, tmp_path) -> None:
+    """Standard output is for machines."""
+    (tmp_path / f"{service}.py").write_text("print('hello')\n" + SERVICE)
+    ran = subprocess.run(
+        [COMMAND, "check", f"{service}:app", "--max-examples", "1", "--format", "json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert json.loads(ran.stdout)["target"] == f"{service}:app"
+    assert ran.stderr == "hello\n"
+
+
+BROKEN = """
+class Application:
+    def __getattr__(self, name):
+        raise ZeroDivisionError("no settings")
+
+    async def __call__(self, scope, receive, send):
+        raise RuntimeError
+
+app = Application()
+"""
+
+
+def test_check_that_fails_itself_is_no_departure(service, tmp_path) -> None:
+    """Exit code 2, and the traceback for the report of the bug."""
+    (tmp_path / f"{service}.py").write_text(BROKEN)
+    result = run(f"{service}:app")
+
+    assert result.exit_code == 2
+    assert "ZeroDivisionError: no settings" in result.output
+    assert result.output.endswith("Error: the check itself failed, as above; please report it\n")
+
+
+def test_report_that_cannot_be_written_to_a_file_is_told(service) -> None:
+    """In one line, and not as a departure."""
+    result = run(f"{service}:good", "--writes", "--max-examples", "1", "--output", "/dev/full")
+
+    assert result.exit_code == 2
+    assert result.output == "Error: the report cannot be written: No space left on device\n"
+
+
+def test_report_that_cannot_be_written_to_standard_output_is_told(service, monkeypatch, capsys) -> None:
+    """Not again when Python ends, either."""
+    monkeypatch.setattr(sys, "argv", ["envelope", "check", f"{service}:good", "--writes", "--max-examples", "1"])
+    with Path("/dev/full").open("w") as full, monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.setattr(sys, "stdout", full)
+        cli.main()
+
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "Error: the report cannot be written: No space left on device\n"
 
 
 KILLING = """
@@ -198,7 +282,7 @@ def second(word: str) -> int:
 """
 
 
-def interrupted(tmp_path: Path, source: str, *options: str) -> tuple[int, str]:
+def interrupted(tmp_path: Path, source: str, *options: str) -> tuple[int, str | None]:
     """Press Ctrl-C when the application says that it waits."""
     (tmp_path / "a_waiting_service.py").write_text(source)
     process = subprocess.Popen(
@@ -208,12 +292,13 @@ def interrupted(tmp_path: Path, source: str, *options: str) -> tuple[int, str]:
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "waiting\n"
+    assert process.stderr is not None
+    assert process.stderr.readline() == "waiting\n"
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=40)
-    assert "Traceback" not in output + errors
-    return process.returncode, (tmp_path / "report").read_text()
+    assert (output, "Traceback" in errors) == ("", False)
+    report = tmp_path / "report"
+    return process.returncode, report.read_text() if report.exists() else None
 
 
 def test_interrupted_check_reports_what_it_found(tmp_path) -> None:
@@ -221,6 +306,7 @@ def test_interrupted_check_reports_what_it_found(tmp_path) -> None:
     code, report = interrupted(tmp_path, WAITING)
 
     assert code == 130
+    assert report is not None
     assert "The check was not finished: interrupted." in report
     assert "ENV001 GET /first" in report
 
@@ -229,7 +315,7 @@ def test_check_that_is_interrupted_before_it_begins_ends_quietly(tmp_path) -> No
     """While the application is imported there is nothing to report."""
     source = "import threading\nprint('waiting', flush=True)\nthreading.Event().wait(20)\n"
 
-    assert interrupted(tmp_path, source) == (130, "")
+    assert interrupted(tmp_path, source) == (130, None)
 
 
 @pytest.mark.parametrize(
@@ -278,12 +364,39 @@ def test_main_ends_the_process(monkeypatch, capsys) -> None:
     assert ended.value.code == 2
     assert "asgi-envelope[check]" in capsys.readouterr().err
 
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "build_group", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 130
+
     def broken() -> None:
         raise ModuleNotFoundError("No module named 'x.y'", name="x.y")
 
     monkeypatch.setattr(cli, "build_group", broken)
     with pytest.raises(ModuleNotFoundError):
         cli.main()
+
+
+def test_interruption_while_options_are_read_ends_quietly(monkeypatch, capsys) -> None:
+    """Click would make exit code 1 of it, which means departures."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    group = cli.build_group()
+    option = next(each for each in group.commands["check"].params if each.name == "seed")
+    monkeypatch.setattr(option, "callback", interrupt)
+    monkeypatch.setattr(cli, "build_group", lambda: group)
+    monkeypatch.setattr(sys, "argv", ["envelope", "check", "x:y"])
+
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+
+    assert ended.value.code == 130
+    assert capsys.readouterr() == ("", "\n")
 
 
 def test_module_can_be_run(monkeypatch) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TextIO
+from http import HTTPMethod
+from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,9 +22,20 @@ _INTERRUPTED = 130
 
 _NOT_CHECKED = 2
 
-
 #: A header field (RFC 9110, 5.1 and 5.5).
 _FIELD = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*:\s*([\t\x20-\x7e\x80-\xff]+)")
+
+#: What requests are made with, and probes change.
+_OURS = frozenset({"accept-encoding", "connection", "content-length", "content-type", "host", "transfer-encoding"})
+
+#: The methods of RFC 9110, RFC 5789, RFC 4918 and OpenAPI 3.2.
+_METHODS = frozenset({*HTTPMethod, "QUERY", "PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK"})
+
+#: An operation or a path; an asterisk stands for what follows a slash.
+_EXEMPT = re.compile(r"(?:(\S+) )?/(?:[^\s*]*|(?:[^\s*]*/)?\*)")
+
+#: What sockets can wait for, in whatever system.
+_LONGEST_S = 1_000_000
 
 
 class _NothingToCheckError(click.ClickException):
@@ -30,7 +46,34 @@ def _read_headers(_: click.Context, __: click.Parameter, values: tuple[str, ...]
     fields = [_FIELD.fullmatch(value.strip()) for value in values]
     if None in fields:
         raise click.BadParameter("give 'Name: value'")  # the value is a secret: it is not repeated
+    names = [field[1].lower() for field in fields if field]
+    for name in names:
+        if name in _OURS:
+            raise click.BadParameter(f"{name} is what the check itself sets; leave it out")
+        if names.count(name) > 1:
+            raise click.BadParameter(f"{name} stands twice; give it once")
     return tuple((field[1], field[2]) for field in fields if field)
+
+
+def _read_exempt(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        form = _EXEMPT.fullmatch(value)
+        if form is None or (form[1] or HTTPMethod.GET).upper() not in _METHODS:
+            raise click.BadParameter(f"{value!r} is neither 'METHOD /path' nor '/path' nor '/path/*'")
+    return values
+
+
+def _read_seconds(_: click.Context, __: click.Parameter, value: float) -> float:
+    if math.isnan(value):
+        raise click.BadParameter("give a number of seconds")  # it is in every range
+    return value
+
+
+def _read_output(_: click.Context, __: click.Parameter, value: str) -> str:
+    # Now, and not after minutes; but what stands in the file stays there until there is a report.
+    if not Path(value).parent.is_dir():
+        raise click.BadParameter(f"there is no folder {str(Path(value).parent)!r}")
+    return value
 
 
 @click.command(
@@ -39,7 +82,11 @@ def _read_headers(_: click.Context, __: click.Parameter, values: tuple[str, ...]
     context_settings={"max_content_width": 100},
 )
 @click.argument("target")
-@click.option("--schema", metavar="FILE|URL", help="OpenAPI document, JSON or YAML  [default: the service's own].")
+@click.option(
+    "--schema",
+    metavar="FILE|URL",
+    help="OpenAPI document, JSON or YAML; also a path of the service  [default: its own].",
+)
 @click.option(
     "-H",
     "--header",
@@ -47,12 +94,13 @@ def _read_headers(_: click.Context, __: click.Parameter, values: tuple[str, ...]
     multiple=True,
     callback=_read_headers,
     metavar="'NAME: VALUE'",
-    help="Sent with every request; the value stands in no report. Can be given several times.",
+    help="Sent with every request, but not to a --schema elsewhere; stands in no report. Repeatable.",
 )
 @click.option("--writes", is_flag=True, help="Exercise operations that change something, too.")
 @click.option(
     "--exempt",
     multiple=True,
+    callback=_read_exempt,
     metavar="OPERATION|PATH",
     help="Output that is sent as it is: 'GET /jwks', /oauth/token, '/hooks/*'. Can be given several times.",
 )
@@ -62,7 +110,7 @@ def _read_headers(_: click.Context, __: click.Parameter, values: tuple[str, ...]
     default=0,
     show_default=True,
     metavar="N",
-    help="Send up to N quick reads to meet a declared rate limit.",
+    help="Send each read that declares 429 up to N times at once, to meet its limit.",
 )
 @click.option(
     "--max-examples",
@@ -76,7 +124,8 @@ def _read_headers(_: click.Context, __: click.Parameter, values: tuple[str, ...]
 @click.option(
     "--timeout",
     "timeout_s",
-    type=click.FloatRange(0, min_open=True),
+    type=click.FloatRange(0, _LONGEST_S, min_open=True),
+    callback=_read_seconds,
     default=10.0,
     show_default=True,
     metavar="SECONDS",
@@ -85,7 +134,8 @@ def _read_headers(_: click.Context, __: click.Parameter, values: tuple[str, ...]
 @click.option(
     "--max-time",
     "max_time_s",
-    type=click.FloatRange(0, min_open=True),
+    type=click.FloatRange(0, _LONGEST_S, min_open=True),
+    callback=_read_seconds,
     default=600.0,
     show_default=True,
     metavar="SECONDS",
@@ -102,12 +152,13 @@ def _read_headers(_: click.Context, __: click.Parameter, values: tuple[str, ...]
 @click.option(
     "-o",
     "--output",
-    type=click.File("w", encoding="utf-8", lazy=False),
+    type=click.Path(dir_okay=False, writable=True, allow_dash=True),
+    callback=_read_output,
     default="-",
     metavar="FILE",
     help="Where the report goes  [default: standard output].",
 )
-def check(target: str, form: str, output: TextIO, **options: Any) -> None:
+def check(target: str, form: str, output: str, **options: Any) -> None:
     """Check a service against the response convention.
 
     TARGET is the URL of a service that runs, or module:app (also module:factory), which is served on this machine
@@ -121,6 +172,13 @@ def check(target: str, form: str, output: TextIO, **options: Any) -> None:
     envelope check https://staging.example.com -H 'Authorization: Bearer ...'
     envelope check http://127.0.0.1:8000 --format junit --output envelope.xml
     """  # noqa: D301 - click reads the \b
+    try:
+        sys.exit(_check(target, form, output, options))
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+
+
+def _check(target: str, form: str, output: str, options: Mapping[str, Any]) -> int:
     # A second that --help does not need.
     from envelope.conformance import checking, reports  # noqa: PLC0415
     from envelope.conformance.targets import serving  # noqa: PLC0415
@@ -128,13 +186,29 @@ def check(target: str, form: str, output: TextIO, **options: Any) -> None:
     try:
         with _progress() as progress:
             report = checking.check(target, checking.Options(**options), progress)
+        _write(lambda file: reports.write_report(report, form, file), output)
     except serving.TargetError as error:
-        raise _NothingToCheckError(str(error)) from error
-    except KeyboardInterrupt:
-        sys.exit(_INTERRUPTED)
-    reports.write_report(report, form, output)
-    output.flush()
-    sys.exit(_exit_code(report))
+        raise _NothingToCheckError(reports.printable(str(error))) from error
+    except _NothingToCheckError:
+        raise
+    except Exception:  # noqa: BLE001 - told, and not taken for a departure
+        traceback.print_exc()
+        # 1 would say that the service departs from the convention.
+        raise _NothingToCheckError("the check itself failed, as above; please report it") from None
+    return _exit_code(report)
+
+
+def _write(write: Callable[[Any], None], output: str) -> None:
+    try:
+        with click.open_file(output, "w", encoding="utf-8") as file:
+            write(file)
+            file.flush()
+    except OSError as error:
+        if output == "-":
+            # What could not be written would be tried again when Python ends.
+            with Path(os.devnull).open("w") as nowhere:
+                os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        raise _NothingToCheckError(f"the report cannot be written: {error.strerror}") from error
 
 
 def _exit_code(report: Any) -> int:
@@ -152,12 +226,15 @@ def _exit_code(report: Any) -> int:
 def _progress() -> Iterator[Callable[[int, int, str], None]]:
     """Show a bar on standard error, if somebody looks at it."""
     from rich.console import Console  # noqa: PLC0415
+    from rich.markup import escape  # noqa: PLC0415
     from rich.progress import Progress  # noqa: PLC0415
+
+    from envelope.conformance.reports import printable  # noqa: PLC0415
 
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("starting", total=None)
 
         def show(done: int, steps: int, what: str) -> None:
-            bar.update(task, completed=done, total=steps, description=what.replace("[", "\\["))
+            bar.update(task, completed=done, total=steps, description=escape(printable(what)))
 
         yield show

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
-import re
+import os
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from typing import Any, TextIO
@@ -40,8 +41,14 @@ def write_report(report: Report, form: str, file: TextIO) -> None:
 # For people
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        # Rich ends the process with 1, which says that there are departures.
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
 def _write_table(report: Report, file: TextIO) -> None:
-    console = Console(file=file, highlight=False, width=None if file.isatty() else _WIDTH)
+    console = _Console(file=file, highlight=False, width=None if file.isatty() else _WIDTH)
     if report.findings:
         console.print(_table(report))
     for counted in report.findings:
@@ -61,13 +68,13 @@ def _table(report: Report) -> Table:
     table.add_column("times", justify="right")
     for finding, times in _rows(report):
         rule = finding.rule
-        table.add_row(rule.id, Text(_printable(finding.operation)), rule.title, str(times))
+        table.add_row(rule.id, Text(printable(finding.operation)), rule.title, str(times))
     return table
 
 
 def _title(report: Report) -> Text:
     about = f"{report.title} {report.version}".strip()
-    return Text(_printable(f"{about} at {report.target}" if about else report.target))
+    return Text(printable(f"{about} at {report.target}" if about else report.target))
 
 
 def _print_finding(console: Console, counted: Counted) -> None:
@@ -82,7 +89,7 @@ def _print_finding(console: Console, counted: Counted) -> None:
 
 def _print(console: Console, text: str, style: str = "") -> None:
     # Not wrapped: a curl line is copied.
-    console.print(Text(_printable(text), style), soft_wrap=True)
+    console.print(Text(printable(text), style), soft_wrap=True)
 
 
 def _summary(report: Report) -> Iterator[str]:
@@ -112,13 +119,9 @@ def _rows(report: Report) -> Iterator[tuple[Finding, int]]:
     return ((each.finding, each.times) for each in report.findings)
 
 
-def _printable(text: str) -> str:
-    """Spell out control characters: what a service sends must not reach into a terminal, nor break XML."""
-    return re.sub(r"[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", _spell_out, text)
-
-
-def _spell_out(match: re.Match[str]) -> str:
-    return match[0].encode("unicode_escape", "backslashreplace").decode()
+def printable(text: str) -> str:
+    """Spell out what is not seen: what a service sends must not act on a terminal, make lines, nor break XML."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 # For machines
@@ -159,23 +162,23 @@ def _as_json(finding: Finding, times: int) -> dict[str, Any]:
 def _write_junit(report: Report, file: TextIO) -> None:
     """Write a test case for each rule and operation that failed, each operation that did not, and the left out."""
     root = Element("testsuites", name=_TOOL)
-    suite = SubElement(root, "testsuite", name=_printable(f"{_TOOL} {report.target}"))
+    suite = SubElement(root, "testsuite", name=printable(f"{_TOOL} {report.target}"))
     for finding, times in _rows(report):
         name = f"{finding.rule.id} {finding.rule.title}"
         failure = SubElement(_case(suite, finding.operation, name), "failure")
         failure.set("type", finding.rule.id)
-        failure.set("message", _printable(f"expected {finding.expected}; came {finding.came}"))
-        curl = [finding.exchange.request.as_curl()] if finding.exchange else []
-        failure.text = _printable("\n".join([finding.rule.why, *curl, f"met {_count(times, 'time')}"]).strip())
+        failure.set("message", printable(f"expected {finding.expected}; came {finding.came}"))
+        curl = [printable(finding.exchange.request.as_curl())] if finding.exchange else []
+        failure.text = "\n".join([finding.rule.why, *curl, f"met {_count(times, 'time')}"]).strip()
     failed = {finding.operation for finding, _ in _rows(report)}
     for operation in report.tested:
         if operation not in failed:
             _case(suite, operation, "keeps the convention")
     for note in report.left_out:
-        SubElement(_case(suite, note.operation, "left out"), "skipped", message=_printable(note.reason))
+        SubElement(_case(suite, note.operation, "left out"), "skipped", message=printable(note.reason))
     if report.stopped is not None:
         error = _case(suite, _TOOL, "the check was not finished")
-        SubElement(error, "error", message=_printable(report.stopped))
+        SubElement(error, "error", message=printable(report.stopped))
     for element in (suite, root):
         element.set("tests", str(len(suite)))
         element.set("failures", str(len(report.findings)))
@@ -186,7 +189,7 @@ def _write_junit(report: Report, file: TextIO) -> None:
 
 
 def _case(suite: Element, operation: str, name: str) -> Element:
-    return SubElement(suite, "testcase", classname=_printable(operation), name=_printable(name))
+    return SubElement(suite, "testcase", classname=printable(operation), name=printable(name))
 
 
 def _write_sarif(report: Report, file: TextIO) -> None:

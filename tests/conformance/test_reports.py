@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+from contextlib import suppress
 from xml.etree.ElementTree import fromstring
 
 import pytest
@@ -15,7 +17,7 @@ from envelope.conformance.findings import RULES, Finding
 from envelope.conformance.ledger import Counted
 from envelope.conformance.reports import FORMATS, write_report
 
-NASTY = "\x1b[31mred\x1b[0m \x00 [bold]<&>\ud800 \u2028 é"
+NASTY = "\x1b[31mred\x1b[0m \x00 [bold]<&>\ud800 \u2028 \n\u202e é"
 
 
 def finding(
@@ -93,14 +95,32 @@ def test_table_on_a_terminal_has_colours() -> None:
     assert "\x1b[1m" in file.getvalue()
 
 
+@pytest.mark.parametrize("form", FORMATS)
+def test_report_that_nobody_reads_is_no_end_of_the_process(form) -> None:
+    """``| head`` has read enough: the exit code is the command's to choose."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    file = os.fdopen(writer, "w")
+    with pytest.raises(BrokenPipeError, match="Broken pipe"):
+        write_report(report(finding()), form, file)
+        file.flush()
+    with suppress(BrokenPipeError):
+        file.close()
+
+
 @pytest.mark.parametrize("form", ["table", "junit"])
 def test_control_characters_are_spelled_out(form) -> None:
     """What a service sends reaches neither into a terminal nor breaks XML; nor does it mean anything to rich."""
-    text = written(form, report(finding(operation=f"GET /{NASTY}", came=NASTY), title=NASTY, target=NASTY))
+    text = written(
+        form, report(finding(operation=f"GET /{NASTY}", came=NASTY), title=NASTY, target=NASTY, tested=(NASTY,))
+    )
 
     assert "\x1b" not in text
     assert "\x00" not in text
     assert "\\x1b[31mred" in text
+    assert "\\n\\u202e é" in text
+    assert "\u202e" not in text
+    assert "\u2028" not in text
     text.encode()  # no lone surrogates
 
 

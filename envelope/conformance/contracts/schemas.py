@@ -22,6 +22,12 @@ _MASK = "the value"
 #: Characters of a message that stand in a report.
 _LONGEST = 200
 
+#: Values of a document. A few lines of YAML can mean billions.
+_MOST_NODES = 2_000_000
+
+#: Levels of a document. Python, jsonschema_rs and schemathesis end at some hundreds, each in its own way.
+_DEEPEST = 200
+
 #: What stands for itself in a fragment, beside letters and digits (RFC 3986, 3.5).
 _FRAGMENT = "/~!$&'()*+,;=:@"
 
@@ -134,12 +140,37 @@ class Schemas:
 
 
 def as_json(value: Any) -> Any:
-    """Give what YAML read as JSON had said it: names are strings (``200:``), and so are dates."""
-    if isinstance(value, Mapping):
-        return {str(key): as_json(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [as_json(each) for each in value]
-    return value.isoformat() if isinstance(value, date) else value
+    """Give what YAML read as JSON had said it: names are strings (``200:``), and so are dates.
+
+    Lone surrogates, which JSON can name but no text can hold, are spelled out.
+
+    Raises:
+        ValueError: It is nested too deeply, or too large when the aliases of YAML are written out.
+    """
+    return _Copy().of(value, 0)
+
+
+class _Copy:
+    def __init__(self) -> None:
+        self._left = _MOST_NODES
+
+    def of(self, value: Any, depth: int) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise ValueError("it is too large when its aliases are written out")
+        if depth > _DEEPEST:
+            raise ValueError("it is nested too deeply")
+        if isinstance(value, Mapping):
+            return {_as_text(str(key)): self.of(each, depth + 1) for key, each in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.of(each, depth + 1) for each in value]
+        if isinstance(value, str):
+            return _as_text(value)
+        return value.isoformat() if isinstance(value, date) else value
+
+
+def _as_text(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def _without_nullable(value: Any) -> Any:

@@ -24,7 +24,7 @@ def read_json(exchange: Exchange) -> Any:
     """Read the body; ``NOT_JSON`` if it is none, or nested so deep that nobody reads it."""
     try:
         return exchange.json
-    except (ValueError, RecursionError):
+    except ValueError:
         return NOT_JSON
 
 

@@ -18,8 +18,9 @@ from envelope.conformance.judging.successes import PASSED
 from envelope.wire.bodies import Shape
 
 #: What a server, router or proxy answers by itself, so that no document has it: too long, too slow, not reached;
-#: HEAD refused where there is GET.
-_OF_SERVERS = frozenset({405, 408, 413, 414, 421, 431, 502, 504})
+#: HEAD refused where there is GET; the part of a file that was asked for, or that there is none
+#: (Starlette's FileResponse).
+_OF_SERVERS = frozenset({206, 405, 408, 413, 414, 416, 421, 431, 502, 504})
 
 #: Departures of a form, with which type and body have been judged.
 _OF_FORM = frozenset(

@@ -6,11 +6,12 @@ import datetime as dt
 from typing import Any
 from urllib.parse import quote
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from envelope.conformance.contracts.contract import Contract
-from envelope.conformance.contracts.schemas import Schemas
+from envelope.conformance.contracts.schemas import Schemas, as_json
 from envelope.wire.bodies import Shape
 from tests.conformance.judged import document, envelope_of, shown
 
@@ -350,6 +351,25 @@ def test_openapi_30_is_read_as_31_says_it() -> None:
     assert not admits("no", None)
     assert not admits("above", 1) and admits("above", 2) and admits("above", 3)
     assert admits("loose", 1)
+
+
+def test_document_that_cannot_be_written_out_is_refused() -> None:
+    """Aliases of YAML can be billions of values in a few lines, or lead to themselves."""
+    bomb: list[Any] = []
+    for _ in range(30):
+        bomb = [bomb, bomb]
+    with pytest.raises(ValueError, match="too large when its aliases are written out"):
+        as_json(bomb)
+
+    endless: dict[str, Any] = {}
+    endless["again"] = endless
+    with pytest.raises(ValueError, match="nested too deeply"):
+        as_json(endless)
+
+
+def test_lone_surrogate_of_a_document_is_spelled_out() -> None:
+    """It is no text: it can neither be sent nor validated."""
+    assert as_json({"\ud800": "é\udfff"}) == {"\\ud800": "é\\udfff"}
 
 
 def test_document_from_yaml_is_read_like_json() -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
+from fastapi.responses import FileResponse
+from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
+from envelope import install
 from envelope.conformance.contracts.contract import Contract
 from envelope.conformance.judging import judge
 from tests.conformance.judged import (
@@ -61,10 +65,30 @@ def test_status_that_is_not_shown_is_told_whatever_the_body_is() -> None:
     assert broken(exchange(409, {"detail": "x"}), CONTRACT) == ["ENV010", "ENV056"]
 
 
-@pytest.mark.parametrize("status", [408, 413, 414, 421, 431, 502, 504])
+@pytest.mark.parametrize("status", [408, 413, 414, 416, 421, 431, 502, 504])
 def test_status_of_servers_is_in_no_document(status: int) -> None:
-    """Too long, too slow, not reached."""
+    """Too long, too slow, not reached, no such part."""
     assert broken(exchange(status, failure(status)), CONTRACT) == []
+
+
+def test_part_of_a_file_is_in_no_document(tmp_path: Path) -> None:
+    """Starlette's FileResponse answers ranges by itself, with 206 and 416."""
+    path = tmp_path / "file.txt"
+    path.write_text("0123456789")
+    app = FastAPI()
+    install(app)
+
+    @app.get("/file", response_class=FileResponse)
+    def get() -> str:
+        return str(path)
+
+    contract = Contract(app.openapi())
+    client = TestClient(app)
+    for wanted, status in (("bytes=0-3", 206), ("bytes=0-1,4-5", 206), ("bytes=90-", 416)):
+        came = client.get("/file", headers={"Range": wanted})
+        assert came.status_code == status
+        fields = dict(came.headers.multi_items())
+        assert broken(exchange(status, came.content, fields, path="/file"), contract) == []
 
 
 def test_head_that_a_router_refuses_is_in_no_document() -> None:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import socket
+import ssl
+import threading
+from collections.abc import AsyncIterator
+from contextlib import contextmanager, suppress
 
 import pytest
+import trustme
 from fastapi import FastAPI
 from starlette.applications import Starlette
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, StreamingResponse
 from starlette.routing import Route
 
 from envelope.conformance.targets.opening import open_target
 from envelope.conformance.targets.serving import TargetError, served
-from tests.conformance.services import answering, document, hang_after
+from tests.conformance.services import OK, answering, document, drip, hang_after
 
 MINIMAL = json.dumps(document({}))
 
@@ -133,7 +140,16 @@ def test_prefix_of_the_documents_server_is_taken_but_never_its_host(tmp_path, ur
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{: ]", "is neither JSON nor YAML"),
+        ("{: ]", "cannot be read as JSON or YAML: .*; give another --schema$"),
+        ("a: 2026-13-45", "cannot be read as JSON or YAML: month must be in"),
+        ('{"openapi": ' + "[" * 210 + "]" * 210 + "}", "it is nested too deeply"),
+        ("[" * 100_000, "it is nested too deeply"),
+        ("a: &a [*a]", "it is nested too deeply"),
+        (
+            "a0: &a0 [1]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40)),
+            "it is too large when its aliases are written out",
+        ),
+        ("openapi: 3.1", "has openapi: 3.1, which is not a text; quote it"),
         ("[1]", "is not an OpenAPI 3 document"),
         ('{"swagger": "2.0"}', "is not an OpenAPI 3 document"),
     ],
@@ -153,10 +169,15 @@ def test_file_that_is_no_document_is_refused(tmp_path, text, words) -> None:
 
 
 def test_file_that_is_not_there_is_refused(tmp_path) -> None:
-    """The system's own words stand behind ours."""
+    """The system's own words stand behind ours; what could be a path of the service is looked for there, too."""
     with (
-        pytest.raises(TargetError, match="cannot read --schema .*No such file"),
-        open_target("http://h", schema=str(tmp_path / "nothing")),
+        pytest.raises(TargetError, match="cannot read --schema no/such/file .*No such file"),
+        open_target("http://h", schema="no/such/file"),
+    ):
+        pass
+    with (
+        pytest.raises(TargetError, match=r"nobody answers at .*/nothing \(there is no file /.*/nothing here\)"),
+        open_target("http://127.0.0.1:9", schema=str(tmp_path / "nothing")),
     ):
         pass
 
@@ -171,6 +192,195 @@ def test_url_without_document_is_refused() -> None:
             open_target(url, schema=url + "/there"),
         ):
             pass
+
+
+def test_file_that_is_too_long_is_refused(tmp_path) -> None:
+    """It is not read to its end, which may never come."""
+    with (tmp_path / "schema").open("wb") as file:
+        file.truncate(65 * 1024 * 1024)
+
+    with pytest.raises(TargetError, match=r"cannot read --schema .* \(it is longer than 64 MiB\)"):
+        with open_target("http://h", schema=str(tmp_path / "schema")):
+            pass
+
+
+def test_document_that_is_too_long_is_refused() -> None:
+    """Neither is one of a service."""
+
+    async def flood(_: Request) -> StreamingResponse:
+        async def chunks() -> AsyncIterator[bytes]:
+            for _ in range(65):
+                yield b" " * 1024 * 1024
+
+        return StreamingResponse(chunks())
+
+    with served(Starlette(routes=[Route("/openapi.json", flood)]), "test") as url:
+        with pytest.raises(TargetError, match="the body is longer than 64 MiB; give --schema FILE"):
+            with open_target(url):
+                pass
+
+
+def test_document_that_drips_is_refused() -> None:
+    """The time is for all of it."""
+    beginning = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with (
+        answering(drip(beginning)) as url,
+        pytest.raises(TargetError, match="did not answer within 0.3 s"),
+        open_target(url, timeout_s=0.3),
+    ):
+        pass
+
+
+def test_lone_surrogate_in_a_document_is_spelled_out(tmp_path) -> None:
+    """No output could hold it."""
+    (tmp_path / "schema.json").write_text('{"openapi": "3.1.0", "info": {"title": "\\ud800"}}')
+
+    with open_target("http://h", schema=str(tmp_path / "schema.json")) as target:
+        assert target.document["info"]["title"] == "\\ud800"
+
+
+def test_credentials_of_a_netrc_are_not_sent(tmp_path, monkeypatch) -> None:
+    """Nobody asked for it."""
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login user password s3cret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+
+    def schema(request):
+        return PlainTextResponse(MINIMAL, 500 if "authorization" in request.headers else 200)
+
+    with served(Starlette(routes=[Route("/openapi.json", schema)]), "test") as url, open_target(url) as target:
+        assert target.base_url == url
+
+
+@pytest.mark.parametrize("place", ["/openapi.json", "/openapi.yaml", "/api/openapi.yml"])
+def test_url_of_a_document_is_taken_as_such(place) -> None:
+    """The service is at what stands before it, and gets the user's header fields."""
+
+    def schema(request):
+        return PlainTextResponse(MINIMAL, 200 if request.headers.get("x-token") == "t" else 401)
+
+    with (
+        served(Starlette(routes=[Route(place, schema)]), "test") as url,
+        open_target(url + place, headers=(("X-Token", "t"),)) as target,
+    ):
+        assert target.base_url == url + place.rpartition("/")[0]
+
+
+def test_schema_can_be_a_path_of_the_service(serve_module) -> None:
+    """Litestar's document is there; the user's header fields are sent to it."""
+    name = serve_module("from fastapi import FastAPI\napp = FastAPI(openapi_url='/schema/openapi.json')\n")
+
+    with open_target(name, schema="/schema/openapi.json") as target:
+        assert target.document["info"]["title"] == "FastAPI"
+        with open_target(target.base_url, schema="/schema/openapi.json") as again:
+            assert again.document == target.document
+        with pytest.raises(TargetError, match=r"/x \(there is no file /x here\) answers 404, "):
+            with open_target(target.base_url, schema="/x"):
+                pass
+
+
+def test_redirect_of_a_document_is_named() -> None:
+    """It is not followed; its query is not repeated."""
+
+    def away(_):
+        return RedirectResponse("https://h.example/there?token=s3cret", 307)
+
+    with served(Starlette(routes=[Route("/openapi.json", away)]), "test") as url:
+        with pytest.raises(TargetError, match="answers 307 and leads to https://h.example/there, not an OpenAPI"):
+            with open_target(url):
+                pass
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("http://[::1", r"http://\[::1 is no URL"),
+        ("http://", "http:// is no URL"),
+        ("http://h:abc", "http://h:abc is no URL"),
+        ("http://user:s3cret@h:abc", "http://...@h:abc is no URL"),
+        ("127.0.0.1:8000", "give http://127.0.0.1:8000$"),
+        ("localhost:8000/api", "give http://localhost:8000/api$"),
+        ("[::1]:8000", r"give http://\[::1\]:8000$"),
+        ("ftp://x", "give an http:// or https:// URL"),
+        ("http://h/x?token=s3cret", "the URL http://h/x has a query"),
+        ("http://h/x#s3cret", "the URL http://h/x has a query"),
+        ("http://user:s3cret@h", "the URL of h contains credentials; give --header"),
+    ],
+)
+def test_target_that_is_no_url_is_refused(tmp_path, text, words) -> None:
+    """Also if the document is elsewhere; with what to give instead, and without what may be secret."""
+    (tmp_path / "schema.json").write_text(MINIMAL)
+    with pytest.raises(TargetError, match=words) as raised:
+        with open_target(text, schema=str(tmp_path / "schema.json")):
+            pass
+
+    assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        ("ftp://x/y", "ftp://x/y cannot be asked; give an http:// or https:// URL"),
+        ("http://user:s3cret@h/x", "the URL of h contains credentials; give --schema FILE"),
+    ],
+)
+def test_schema_that_cannot_be_asked_is_refused(schema, words) -> None:
+    """The same for the document's URL."""
+    with pytest.raises(TargetError, match=words) as raised:
+        with open_target("http://h", schema=schema):
+            pass
+
+    assert "s3cret" not in str(raised.value)
+
+
+def test_query_of_a_schema_is_not_repeated() -> None:
+    """It may be a token; it is sent, though."""
+
+    def schema(request):
+        return PlainTextResponse(MINIMAL, 200 if request.query_params["token"] == "s3cret" else 403)
+
+    with served(Starlette(routes=[Route("/schema", schema)]), "test") as url:
+        with open_target(url, schema=url + "/schema?token=s3cret") as target:
+            assert target.document["openapi"] == "3.1.0"
+        with pytest.raises(TargetError, match="/schema answers 403") as raised:
+            with open_target(url, schema=url + "/schema?token=an0ther"):
+                pass
+    assert "an0ther" not in str(raised.value)
+
+
+def test_certificate_that_is_not_trusted_is_named() -> None:
+    """The service is there, and starting it does not help."""
+    with _serve_tls() as url:
+        with pytest.raises(
+            TargetError, match="the certificate of .*/openapi.json is not trusted here; .* REQUESTS_CA_BUNDLE"
+        ):
+            with open_target(url):
+                pass
+
+
+def test_service_without_tls_is_named() -> None:
+    """Somebody wrote https:// for http://."""
+    with answering(OK) as url:
+        with pytest.raises(TargetError, match="no TLS connection can be made to .*; does it speak http://"):
+            with open_target(url.replace("http://", "https://")):
+                pass
+
+
+@contextmanager
+def _serve_tls():
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=_refused_once, args=(listener, context))
+        thread.start()
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}"
+        thread.join()
+
+
+def _refused_once(listener: socket.socket, context: ssl.SSLContext) -> None:
+    connection, _ = listener.accept()
+    with connection, suppress(OSError), context.wrap_socket(connection, server_side=True):
+        pass
 
 
 def test_url_where_nobody_listens_is_refused() -> None:
@@ -193,12 +403,3 @@ def test_service_that_hangs_is_refused() -> None:
         open_target(url, timeout_s=0.1),
     ):
         pass
-
-
-def test_credentials_in_a_url_are_refused() -> None:
-    """They would stand in every curl line; they are not in the message either."""
-    with pytest.raises(TargetError, match="the URL of h contains credentials; give --header") as raised:
-        with open_target("http://user:s3cret@h"):
-            pass
-
-    assert "s3cret" not in str(raised.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 import threading
@@ -13,6 +14,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+from envelope.conformance.targets import serving
 from envelope.conformance.targets.serving import TargetError, import_app, served
 
 MODULE = """
@@ -31,6 +33,9 @@ def factory_with_options(debug=False, *args, **kwargs):
 
 def broken():
     raise LookupError("no settings\\nsecond line")
+
+def leaving():
+    raise SystemExit("usage: ...")
 
 async def plain(scope, receive, send):
     pass
@@ -73,7 +78,11 @@ def test_plain_asgi_function_is_an_application(module) -> None:
         ("a_service:", "'a_service:' is no target"),
         ("a_service:nothing", "module 'a_service' has no 'nothing'"),
         ("a_service:Holder.nothing", "module 'a_service' has no 'nothing'"),
-        ("a_service:number", "a_service:number is no ASGI application"),
+        ("a_service:number", "a_service:number is no ASGI application, .*: its type is int$"),
+        ("./shop/main.py:app", "is a file, not a module; give shop.main:app$"),
+        ("shop/main:create()", r"is a file, not a module; give shop.main:create\(\)$"),
+        ("main.py:app", "is a file, not a module; give main:app$"),
+        ("a_service:leaving", r"calling a_service:leaving\(\) raised SystemExit: usage: ..."),
         ("a_service:needs", "a_service:needs is no ASGI application"),
         ("a_service:broken", r"calling a_service:broken\(\) raised LookupError: no settings$"),
         ("a_service:broken()", r"calling a_service:broken\(\) raised LookupError: no settings$"),
@@ -154,6 +163,46 @@ def test_application_that_does_not_start_says_why() -> None:
         served(Starlette(lifespan=lifespan), "main:app"),
     ):
         pytest.fail("it was served")
+
+
+def test_application_that_does_not_say_why_it_does_not_start(capfd) -> None:
+    """A message of blanks is none."""
+
+    async def app(scope, receive, send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": " "})
+
+    with (
+        pytest.raises(TargetError, match="main:app did not start: Application startup failed. Exiting.$"),
+        served(app, "main:app"),
+    ):
+        pytest.fail("it was served")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_application_that_takes_too_long_to_start_is_given_up(monkeypatch) -> None:
+    """It may start later, when nobody waits for it any more: then it ends."""
+    release = threading.Event()
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette):
+        await asyncio.to_thread(release.wait)
+        yield
+
+    monkeypatch.setattr(serving, "_START_S", 0.1)
+    try:
+        with (
+            pytest.raises(TargetError, match="main:app did not start: it took more than 0.1 s$"),
+            served(Starlette(lifespan=lifespan), "main:app"),
+        ):
+            pytest.fail("it was served")
+    finally:
+        release.set()
+
+    for thread in threading.enumerate():
+        if thread.name == "envelope-check-target":
+            thread.join(10)
+            assert not thread.is_alive()
 
 
 def test_crash_of_an_application_is_not_printed(capfd) -> None:
