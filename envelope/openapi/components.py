@@ -100,6 +100,8 @@ class Components:
     def resolve(self, found: Json) -> Json:
         """Give what a reference to a component stands for; anything else is given back."""
         kind, _, name = str(found.get("$ref", "")).removeprefix("#/components/").partition("/")
+        # JSON Pointer's own escapes (RFC 6901, 4).
+        name = name.replace("~1", "/").replace("~0", "~")
         resolved: Json = self._components.get(kind, {}).get(name, found)
         return resolved
 
@@ -160,7 +162,7 @@ class Components:
         """Leave out schemas that nothing refers to, by name and by the properties by which they are known."""
         known = self._components["schemas"]
         for name, properties in schemas.items():
-            is_the_one = properties <= known.get(name, {}).get("properties", {}).keys()
+            is_the_one = properties <= (known.get(name, {}).get("properties") or {}).keys()
             if is_the_one and f"#/components/schemas/{name}" not in _references(document):
                 del known[name]
 
@@ -231,11 +233,16 @@ def _camel(text: str) -> str:
 
 def _name_of(content: Json) -> str | None:
     if content.keys() == {"$ref"}:
-        return str(content["$ref"]).rpartition("/")[2]
+        return _named_by(content["$ref"])
     items = content.get("items")
     if content.get("type") == "array" and isinstance(items, dict) and items.keys() == {"$ref"}:
-        return f"{items['$ref'].rpartition('/')[2]}List"
+        return f"{_named_by(items['$ref'])}List"
     return None
+
+
+def _named_by(reference: object) -> str:
+    # An escape would stand for another character in the reference to the envelope.
+    return re.sub("~[01]", "_", str(reference).rpartition("/")[2])
 
 
 def _object(title: str, properties: Json) -> Json:

@@ -58,5 +58,7 @@ def _instance_of(given: object) -> ApiError:
 
 
 def _made(error: type[ApiError]) -> ApiError:
-    # Past the constructor, which a class of the domain may have given arguments of its own.
-    return error.__new__(error)
+    # Past the constructors, which a class of the domain may have given arguments of its own.
+    builtin: Any = next(each for each in error.__mro__ if each.__module__ == "builtins")
+    made: ApiError = builtin.__new__(error)
+    return made

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from envelope.errors.tree import describe_status
 from envelope.openapi.components import Components, Json, camel_case, read_declared
+from envelope.openapi.nulls import without_nulls
 from envelope.openapi.successes import wrap_successes
 from envelope.wire.bodies import Shape
 
@@ -59,17 +60,17 @@ def describe_document(
         limit_fields: The header fields that tell how much is left.
     """
     # Not a deep copy: what a document holds twice is one object in some, and would be described twice.
-    described: Json = json.loads(json.dumps(document))
+    described: Json = without_nulls(json.loads(json.dumps(document, default=str)), "document")
     components = Components(described, shape, limit_fields)
     exempt = []
     for (path, method), facts in operations.items():
-        item = described.get("paths", {}).get(path, {})
-        operation = item.get(method)
-        if operation is None:
+        item = described.get("paths", {}).get(path) or {}
+        if item.get(method) is None:
             continue
+        operation = item[method] = without_nulls(item[method], "operation")
         if facts.is_exempt:
             exempt.append(f"{method.upper()} {path}")
-        parameters = [*item.get("parameters", ()), *operation.get("parameters", ())]
+        parameters = [*(item.get("parameters") or ()), *operation.get("parameters", ())]
         is_secured = bool(operation.get("security", described.get("security")))
         _Operation(operation, method, path, facts, components).describe(
             has_input=bool(parameters) or "requestBody" in operation,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from envelope.rate_limit.plans import Plan
 from envelope.routing.keys import RouteKey, bare, parse_key, spell
 from envelope.routing.refusals import refusals_at
 from envelope.wire.exemptions import Exemptions
+from envelope.wire.token_urls import is_fastapi
 
 
 class Site(NamedTuple):
@@ -34,29 +34,32 @@ class Site(NamedTuple):
         return self.mounts[-1] if self.mounts else ""
 
 
-def is_fastapi(app: object) -> bool:
-    """Tell whether an application has a document; asks without importing FastAPI."""
-    module = sys.modules.get("fastapi.applications")
-    return module is not None and isinstance(app, module.FastAPI)
+def sites_in(
+    site: Site, is_installed: Callable[[Starlette], bool], around: frozenset[int] = frozenset()
+) -> Iterator[Site]:
+    """Give the FastAPI applications that are mounted in one, at whatever depth, but none that was installed.
 
-
-def sites_in(site: Site, is_installed: Callable[[Starlette], bool]) -> Iterator[Site]:
-    """Give the FastAPI applications that are mounted in one, at whatever depth, but none that was installed."""
+    Args:
+        site: In which they are mounted.
+        is_installed: Tells the applications that are left out, with all that is in them.
+        around: The identities of what the site is in; whatever is mounted in itself is not walked again.
+    """
     from fastapi.routing import iter_route_contexts  # noqa: PLC0415 - FastAPI is optional
 
+    around |= {id(site.app)}
     for context in iter_route_contexts(site.app.routes):
         route: Any = getattr(context, "starlette_route", None) or context.original_route
         if not isinstance(route, Mount | Host):
             continue
         path = getattr(route, "path", "")
         app = _routed_behind(route.app)
-        if app is None or (isinstance(app, Starlette) and is_installed(app)):
+        if app is None or id(app) in around or (isinstance(app, Starlette) and is_installed(app)):
             continue
         mounts = (*site.mounts, site.prefix + path) if path else site.mounts
         inner = Site(app, mounts, getattr(app, "root_path", "") or site.root_path + path)
         if is_fastapi(app):
             yield inner
-        yield from sites_in(inner, is_installed)
+        yield from sites_in(inner, is_installed, around)
 
 
 def _routed_behind(app: Any) -> Any:

@@ -13,9 +13,10 @@ from typing import Any
 from starlette.applications import Starlette
 
 from envelope.openapi.document import EXTENSION, describe_document
-from envelope.openapi.operations import Site, is_fastapi, read_operations, sites_in
+from envelope.openapi.operations import Site, read_operations, sites_in
 from envelope.rate_limit.limiter import RateLimiter
 from envelope.wire.convention import Convention
+from envelope.wire.token_urls import is_fastapi
 
 
 class Describer:

@@ -55,8 +55,10 @@ def assert_success(
 
     Raises:
         AssertionError: It is not; the message says what came.
+        TypeError: It is no response.
     """
     __tracebackhide__ = True
+    _check_kind(response)
     if response.status_code != status:
         _fail(response, f"A success with the status {status} was expected")
     if status == 204 and not response.content:
@@ -94,8 +96,10 @@ def assert_failure(
 
     Raises:
         AssertionError: It is not; the message says what came.
+        TypeError: It is no response.
     """
     __tracebackhide__ = True
+    _check_kind(response)
     if response.status_code != code:
         _fail(response, f"A failure with the status {code} was expected")
     body = _read(response)
@@ -114,6 +118,15 @@ def assert_failure(
     if message is not None and message not in (found, details.get("message")):
         _fail(response, f"The message {_shorten(repr(message))} was expected")
     return found
+
+
+def _check_kind(response: object) -> None:
+    __tracebackhide__ = True
+    if not all(hasattr(response, name) for name in ("status_code", "headers", "content")):
+        raise TypeError(
+            "A response of Starlette's test client, httpx or requests was expected, not an object of the type"
+            f" {type(response).__name__}"
+        )
 
 
 def _read(response: Response) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from envelope.wire.convention import Convention
 from envelope.wire.exchange import KEY, Exchange
 from envelope.wire.failure_response import FailureResponse, render_failure
 from envelope.wire.websockets import deny
-from envelope.wire.witness import WITNESS, RaisedFailure
+from envelope.wire.witness import WITNESS
 
 logger = logging.getLogger("envelope.wire")
 
@@ -159,7 +159,7 @@ class Answers:
     def _render_failure(self, failure: ApiError, exc: Exception, scope: Scope) -> FailureResponse:
         response = render_failure(self.convention.writer, failure)
         if WITNESS in scope:
-            scope[WITNESS].origins[response.body] = RaisedFailure(leaf_of(exc), self._framework_handler)
+            scope[WITNESS].note_raised(response.body, leaf_of(exc), self._framework_handler)
         return response
 
     async def _handle(self, conn: Connection, exc: Exception) -> Response | None:

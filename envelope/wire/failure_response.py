@@ -15,7 +15,7 @@ from envelope.errors.tree import TABLE, ApiError, is_failure_status
 from envelope.wire.bodies import BodyWriter, write_message
 from envelope.wire.exchange import KEY, Exchange
 from envelope.wire.head import JSON_TYPE, REPLACED, Headers
-from envelope.wire.witness import WITNESS, FailureNote
+from envelope.wire.witness import WITNESS
 
 logger = logging.getLogger("envelope.wire")
 
@@ -73,8 +73,7 @@ class FailureResponse(Response):
         if exchange is not None:
             exchange.settle_failure(start, JSON_TYPE[1], len(self.body))
             if WITNESS in scope:
-                shape = exchange.convention.writer.shape
-                scope[WITNESS].failures[self.body] = FailureNote(self.status_code, headers.copy(), shape)
+                scope[WITNESS].note_failure(self.body, self.status_code, headers, exchange.convention.writer.shape)
         # For HEAD the headers say what GET would have sent (RFC 9110, 9.3.2); not every server drops the body.
         body = b"" if scope["method"] == "HEAD" else self.body
         return [start, {"type": "http.response.body", "body": body}]

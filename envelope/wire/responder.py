@@ -20,7 +20,7 @@ from envelope.wire.conversion import LARGEST, TRACEBACK, convert, is_convertible
 from envelope.wire.exchange import Exchange
 from envelope.wire.failure_response import FailureResponse
 from envelope.wire.head import Head
-from envelope.wire.witness import WITNESS, ForeignFailure
+from envelope.wire.witness import WITNESS
 
 START = "http.response.start"
 BODY = "http.response.body"
@@ -197,7 +197,7 @@ class Responder:
             self.exchange.settle(head.status, head.content_type, head.length)
             return self.release()
         if WITNESS in self.scope:
-            self.scope[WITNESS].origins[response.body] = ForeignFailure(head.status, head.headers, body)
+            self.scope[WITNESS].note_foreign(response.body, head.status, head.headers, body)
         if is_crash_text(head) and (body == _CRASH_TEXT or TRACEBACK in body):
             # The exception, which follows at once, may have an answer.
             self.pending = response

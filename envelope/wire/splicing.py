@@ -208,8 +208,7 @@ class SplicingResponder(Responder):
         """Give the messages of a response whose body is ours, at least its beginning."""
         start = self.held[0]  # a copy: begin() made it
         if WITNESS in self.scope:
-            writer = self.exchange.convention.writer
-            self.scope[WITNESS].note_success(start, status, headers, body, writer)
+            self.scope[WITNESS].note_success(start, status, headers, body, self.exchange.convention.writer)
         start["status"] = status
         start["headers"] = headers
         self.held = []

@@ -26,7 +26,7 @@ class TokenUrls:
     def cover(self, scope: Scope, endpoint: object) -> bool:
         """Tell whether a security scheme of the FastAPI application that answers names this path."""
         app = scope.get("app")
-        if not _is_fastapi(app):
+        if not is_fastapi(app):
             return False
         scan = self._known.get(app)
         if scan is None or scan.is_outdated(app, endpoint):
@@ -50,7 +50,8 @@ class _Scan:
         return id(endpoint) not in self.endpoints or len(app.routes) != self.routes
 
 
-def _is_fastapi(app: object) -> bool:
+def is_fastapi(app: object) -> bool:
+    """Tell whether an application is FastAPI's, and so has a document."""
     # Looked up, not imported: an application that is FastAPI's has imported it.
     module = sys.modules.get("fastapi.applications")
     return module is not None and isinstance(app, module.FastAPI)

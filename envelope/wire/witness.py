@@ -89,3 +89,17 @@ class Witness:
         self.success = SuccessNote(
             start["status"], list(start["headers"]), status, list(headers), writer, body is writer.empty
         )
+
+    def note_failure(self, body: bytes, status: int, headers: Headers, shape: Shape) -> None:
+        """Note a failure that is sent in this form."""
+        self.failures[body] = FailureNote(status, list(headers), shape)
+
+    def note_foreign(self, body: bytes, status: int, headers: Headers, original: bytes) -> None:
+        """Note the response that a failure with this body stands for, in the form that it had."""
+        self.origins[body] = ForeignFailure(status, headers, original)
+
+    def note_raised(
+        self, body: bytes, exception: Exception, handler: Callable[[Any, Any], Awaitable[Any]]
+    ) -> None:
+        """Note the exception that a failure with this body stands for, and what else would have answered it."""
+        self.origins[body] = RaisedFailure(exception, handler)

@@ -902,7 +902,6 @@ def _wrong_input() -> Iterator[Operation]:
         yield bad(f"GET /head{path}", "ENV039", success(ADA), on_head=head, also=also)
 
     yield bad("GET /limited/never", "ENV040", success(ADA), ENTITY, 429)
-    yield bad("POST /limited/never-writing", "ENV040", success(ADA), ENTITY, 429, body=NEW)
 
     yield bad("GET /cut/length", "ENV041", replace(success([ADA]), cut="length"))
     yield bad("GET /cut/chunks", "ENV041", replace(success([ADA]), cut="chunks"))

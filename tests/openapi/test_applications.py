@@ -3,10 +3,12 @@
 # mypy: disable-error-code="empty-body, method-assign"
 
 import copy
+import datetime as dt
 import json
 import subprocess
 import sys
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Annotated, Any
 
 import pytest
@@ -21,7 +23,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse
 from starlette.routing import Host, Mount, Route, Router
 
-from envelope import RateLimiter, Shape, install, raw_response
+from envelope import ObjectLocks, RateLimiter, Shape, install, raw_response
 from tests.openapi.reading import (
     content_of,
     document_of,
@@ -663,6 +665,171 @@ def test_custom_document_without_components_or_paths_is_survived(made: Document)
     assert app.openapi()["openapi"] == "3.1.0"
 
 
+def place_of(document: Document, steps: tuple[str, ...]) -> Document:
+    """Give the object in which the last step leads somewhere."""
+    place = document
+    for step in steps[:-1]:
+        place = place[step]
+    assert steps[-1] in place
+    return place
+
+
+def without(document: Document, *steps: str) -> Document:
+    """Put null in one place of a document."""
+    place_of(document, steps)[steps[-1]] = None
+    return document
+
+
+def described(made: Document) -> Document:
+    """Give the document of an installed application whose own is this one."""
+    app = with_route(FastAPI())
+    app.openapi = lambda: made
+    install(app)
+    return app.openapi()
+
+
+def full_document() -> Document:
+    """Make a document that has something in every place that is looked into."""
+    media = {"schema": {"type": "integer"}, "examples": {"one": {"value": None}, "two": {"value": 2}}}
+    response = {
+        "description": "x",
+        "content": {"application/json": media},
+        "headers": {"X-A": {"schema": {"type": "string"}}},
+        "links": {"l": {"operationId": "get"}},
+    }
+    operation = {
+        "operationId": "get",
+        "parameters": [{"name": "q", "in": "query", "schema": {"type": "string"}}],
+        "requestBody": {"content": {}},
+        "security": [{"key": []}],
+        "responses": {"200": response, "201": copy.deepcopy(response), "409": {"description": "x"}},
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "x", "version": "1"},
+        "security": [],
+        "paths": {"/e": {"parameters": [], "get": operation}},
+        "components": {
+            "schemas": {
+                "HTTPValidationError": {"properties": {"detail": {}}},
+                "ValidationError": {"properties": {"loc": {}, "msg": {}, "type": {}}},
+            },
+            "responses": {"Own": {"description": "x", "headers": {}}},
+            "headers": {"Own": {"schema": {}}},
+            "examples": {"own": {"value": None}},
+            "parameters": {},
+        },
+    }
+
+
+OPERATION = ("paths", "/e", "get")
+RESPONSE = (*OPERATION, "responses", "200")
+
+#: Null stays where nothing of ours stands.
+NOT_OURS = (
+    ("paths", "/e"),
+    ("paths", "/e", "parameters"),
+    OPERATION,
+    ("components", "schemas", "HTTPValidationError", "properties"),
+)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        ("paths",),
+        ("paths", "/e"),
+        ("paths", "/e", "parameters"),
+        OPERATION,
+        *((*OPERATION, key) for key in ("operationId", "parameters", "requestBody", "security", "responses")),
+        RESPONSE,
+        (*OPERATION, "responses", "409"),
+        *((*RESPONSE, key) for key in ("description", "content", "headers", "links")),
+        (*RESPONSE, "headers", "X-A"),
+        (*RESPONSE, "headers", "X-A", "schema"),
+        (*RESPONSE, "content", "application/json"),
+        *((*RESPONSE, "content", "application/json", key) for key in ("schema", "examples")),
+        (*RESPONSE, "content", "application/json", "examples", "one"),
+        ("security",),
+        ("components",),
+        *(("components", key) for key in ("schemas", "responses", "headers", "examples", "parameters")),
+        ("components", "schemas", "HTTPValidationError"),
+        ("components", "schemas", "HTTPValidationError", "properties"),
+        ("components", "responses", "Own"),
+        ("components", "responses", "Own", "headers"),
+        ("components", "headers", "Own"),
+    ],
+    ids="/".join,
+)
+def test_custom_document_with_null_for_an_object_is_as_without_it(steps: tuple[str, ...]):
+    """FastAPI serves null as it is, and whoever writes YAML leaves values out."""
+    with_null = described(without(full_document(), *steps))
+    left_out = without(full_document(), *steps)
+    del place_of(left_out, steps)[steps[-1]]
+    if steps in NOT_OURS:
+        assert place_of(with_null, steps).pop(steps[-1]) is None
+
+    assert with_null == described(left_out)
+
+
+def test_custom_document_keeps_null_where_it_is_a_value():
+    """Examples, extensions, schemas, and operations that are not described."""
+    made = full_document()
+    made["x-own"] = {"a": None}
+    made["components"]["x-own"] = {"a": None}
+    made["components"]["schemas"]["Own"] = {"default": None, "enum": [None]}
+    operation = made["paths"]["/e"]["get"]
+    operation["x-own"] = None
+    operation["responses"]["409"]["content"] = {"application/json": {"example": None}}
+    made["paths"]["/other"] = {"get": {"responses": None}}
+
+    document = described(made)
+
+    operation = document["paths"]["/e"]["get"]
+    assert document["x-own"] == document["components"]["x-own"] == {"a": None}
+    assert document["components"]["schemas"]["Own"] == {"default": None, "enum": [None]}
+    assert document["components"]["examples"] == {"own": {"value": None}}
+    assert operation["x-own"] is None
+    assert operation["responses"]["409"]["content"] == {"application/json": {"example": None}}
+    examples = operation["responses"]["200"]["content"]["application/json"]["examples"]
+    assert examples["one"] == {"value": {"status": "success", "content": None}}
+    assert document["paths"]["/other"] == {"get": {"responses": None}}
+
+
+def test_custom_document_with_dates_and_decimals_is_described():
+    """YAML makes dates of what looks like them."""
+    app = with_route(FastAPI())
+    made = app.openapi()
+    made["info"] |= {"x-since": dt.date(2026, 11, 23), "x-price": Decimal("1.50")}
+    app.openapi = lambda: made
+    install(app)
+
+    document = served_document(app)
+
+    assert is_described(document)
+    assert document["info"]["x-since"] == "2026-11-23"
+    assert document["info"]["x-price"] == "1.50"
+
+
+@pytest.mark.parametrize(
+    ("name", "escaped", "own"), [("a/b", "a~1b", "a_b"), ("a~b", "a~0b", "a_b"), ("~1", "~01", "_1")]
+)
+def test_custom_document_with_escaped_references_is_described(name: str, escaped: str, own: str):
+    """JSON Pointer writes / as ~1 and ~ as ~0 (RFC 6901)."""
+
+    def change(document: Document) -> None:
+        responses = document["paths"]["/e"]["get"]["responses"]
+        responses["200"]["content"]["application/json"]["schema"] = {"$ref": f"#/components/schemas/{escaped}"}
+        document["components"]["schemas"][name] = {"type": "object"}
+        document["components"]["responses"] = {name: responses["200"]}
+        responses["200"] = {"$ref": f"#/components/responses/{escaped}"}
+
+    document = hand_made(change).openapi()
+
+    assert reference_of(document, "GET /e") == f"{own}Envelope"
+    assert content_of(document, "GET /e") == {"$ref": f"#/components/schemas/{escaped}"}
+
+
 # FastAPI's options
 
 
@@ -1053,6 +1220,46 @@ def test_application_mounted_at_the_root_is_described():
     app.mount("", sub)
 
     assert is_described(served_document(app))
+
+
+def test_application_mounted_in_itself_is_described():
+    """`/v1` beside the paths without it, a while."""
+    app = with_route(FastAPI())
+    app.mount("/v1", app)
+    install(app)
+
+    assert is_described(document_of(app))
+
+
+@pytest.mark.xfail(
+    strict=True, raises=RecursionError, reason="envelope.routing.places walks a mount of itself without end"
+)
+def test_application_mounted_in_itself_starts_where_a_guard_is():
+    """At its start the application looks for endpoints that nobody guards, and for the routes of its limits."""
+    locks = ObjectLocks(storage="memory://")
+    app = FastAPI()
+    app.mount("/v1", app)
+    install(app, locks=locks)
+
+    @app.put("/e/{entity_id}")
+    @locks.guarded("entity:{entity_id}")
+    def put(entity_id: int): ...
+
+    assert served_document(app)
+
+
+def test_applications_mounted_in_each_other_are_described():
+    """And a router that is behind itself."""
+    one, two, router = with_route(FastAPI()), with_route(FastAPI()), Router()
+    one.mount("/two", two)
+    two.mount("/one", one)
+    router.mount("/again", router)
+    router.mount("/two", two)
+    one.mount("/router", router)
+    install(one)
+
+    assert is_described(one.openapi())
+    assert is_described(two.openapi())
 
 
 def test_application_mounted_below_a_parameter_is_described():

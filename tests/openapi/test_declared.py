@@ -361,6 +361,52 @@ def test_declared_without_an_envelope_is_still_a_valid_document():
     assert document["paths"]["/e"]["put"]["responses"]["409"]["description"]
 
 
+class StrictError(ConflictError):
+    error_code = "strict"
+    message = "It is strict."
+
+    def __new__(cls, entity_id: int):
+        return super().__new__(cls)
+
+    def __init__(self, entity_id: int):
+        super().__init__(f"{entity_id} is strict")
+
+
+class UnreachableError(ServiceUnavailableError, ConnectionError):
+    error_code = "unreachable"
+
+    def __new__(cls, host: str):
+        return super().__new__(cls, host)
+
+    def __init__(self, host: str):
+        super().__init__(host)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code", "message"),
+    [
+        (StrictError, 409, "strict", "It is strict."),
+        (UnreachableError, 503, "unreachable", TABLE[503].message),
+    ],
+)
+def test_declared_class_whose_constructors_take_arguments_says_what_its_attributes_say(
+    error: Any, status: int, code: str, message: str
+):
+    """Neither `__new__` nor `__init__` is called; another built-in exception may stand behind it."""
+    app = installed()
+
+    @app.put("/e", responses=failures(error))
+    def put(): ...
+
+    examples = response_of(document_of(app), "PUT /e", status)["content"]["application/json"]["examples"]
+
+    assert examples[code]["value"] == {
+        "code": status,
+        "message": {"error_code": code, "message": message},
+        "status": "failure",
+    }
+
+
 def test_declared_nothing_is_nothing():
     """An empty call is an empty dictionary, or refused with words."""
     try:

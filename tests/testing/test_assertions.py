@@ -192,6 +192,19 @@ def test_long_body_is_told_in_short() -> None:
     assert "characters)" in str(told.value)
 
 
+@pytest.mark.parametrize("given", [{"status": "success", "content": 1}, None, 200, "text"])
+def test_what_is_no_response_is_refused(given: Any) -> None:
+    """A body, as `response.json()` gives it, is the usual mistake."""
+    words = f"A response of .* was expected, not an object of the type {type(given).__name__}$"
+
+    with pytest.raises(TypeError, match=words) as told:
+        assert_success(given)
+    with pytest.raises(TypeError, match=words):
+        assert_failure(given, 404)
+
+    assert [entry.name for entry in told.traceback.filter(told)] == ["test_what_is_no_response_is_refused"]
+
+
 def test_traceback_ends_in_the_test() -> None:
     """The lines that pytest shows are the test's."""
     with pytest.raises(AssertionError) as told:
