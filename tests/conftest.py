@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,6 +14,12 @@ from tests.servers.cluster import Cluster
 from tests.servers.memcached import Memcached
 from tests.servers.sentinel import Sentinel
 from tests.servers.server import Server, TlsServer
+
+
+def pytest_collection_finish() -> None:
+    """Keep the collector from what was imported: many tests collect, and would look at it each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
