@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from envelope.errors.tree import ApiError, ConfigurationError
+from envelope.events import ERROR_MAPPED, ERROR_RULE_FAILED, log_event
 
 logger = logging.getLogger("envelope.errors")
 
@@ -65,8 +66,12 @@ class ErrorMap:
                 failure = _apply(rule, exc)
                 if failure is not None and failure.status_code >= 500:
                     # An answer is not raised again, so this is the only trace of what went wrong.
-                    logger.warning(
-                        "%s is answered with %d", type(exc).__qualname__, failure.status_code, exc_info=exc
+                    log_event(
+                        logger,
+                        ERROR_MAPPED,
+                        exc_info=exc,
+                        exception=type(exc).__qualname__,
+                        status=failure.status_code,
                     )
                 return failure
         return None
@@ -77,8 +82,8 @@ def _apply(rule: Rule, exc: BaseException) -> ApiError | None:
         failure = rule() if isinstance(rule, type) else rule(exc)
         if not isinstance(failure, ApiError):
             raise TypeError(f"the rule returned {type(failure).__name__}, not an ApiError")  # noqa: TRY301
-    except Exception:
-        logger.exception("the ErrorMap rule for %s failed; the client gets a 500", type(exc).__qualname__)
+    except Exception:  # noqa: BLE001 - logged with its traceback
+        log_event(logger, ERROR_RULE_FAILED, exc_info=True, exception=type(exc).__qualname__)
         return None
     return failure
 

@@ -7,6 +7,7 @@ import threading
 from typing import Any, Literal, NoReturn, Protocol
 
 from envelope.errors.tree import ConfigurationError, ConflictError, ServiceUnavailableError
+from envelope.events import LOCK_LOST, log_event
 from envelope.storage.errors import StorageUnavailableError
 from envelope.storage.forks import renew_after_fork
 
@@ -208,12 +209,13 @@ class Lease:
         """Note that the lease is not ours any more."""
         if self._end is None:
             self._end = "lost"
-            logger.warning(
-                "the lease of %r on %s (fence %d) is lost: %s",
-                self.operation,
-                list(self.keys),
-                self.fence,
-                why,
+            log_event(
+                logger,
+                LOCK_LOST,
+                operation=self.operation,
+                keys=list(self.keys),
+                fence=self.fence,
+                why=why,
             )
 
     async def hand_off(self, *, claim_within_s: float) -> str:

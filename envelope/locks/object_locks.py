@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, cast, get_args
 
 from envelope.errors.tree import ConfigurationError, ObjectLockedError, ServiceUnavailableError
+from envelope.events import LOCK_BROKEN, LOCK_REFUSED, log_event
 from envelope.locks.dependencies import make_dependency
 from envelope.locks.endpoints import guard_endpoint
 from envelope.locks.grants import Holder, LockInfo, LockStorage, Refusal
@@ -329,7 +330,7 @@ class ObjectLocks:
         except StorageUnavailableError as error:
             raise ServiceUnavailableError(retry_after=1) from error
         if is_broken:
-            logger.warning("the lock on %r (fence %d) was broken", key, fence)
+            log_event(logger, LOCK_BROKEN, key=key, fence=fence)
         return is_broken
 
     async def aclose(self) -> None:
@@ -434,14 +435,15 @@ def _name_operation(key: str) -> str:
 
 def _refuse(operation: str, holders: Sequence[Holder]) -> ObjectLockedError:
     for holder in holders if logger.isEnabledFor(logging.INFO) else ():
-        logger.info(
-            "%r was refused: %r is held for %r by %s since %.3f s (fence %d)",
-            operation,
-            holder.key,
-            holder.operation,
-            holder.process,
-            holder.age_ms / 1000,
-            holder.fence,
+        log_event(
+            logger,
+            LOCK_REFUSED,
+            operation=operation,
+            key=holder.key,
+            held_for=holder.operation,
+            holder=holder.process,
+            age_s=holder.age_ms / 1000,
+            fence=holder.fence,
         )
     return ObjectLockedError(retry_after=retry_after_s(holders), headers={"Cache-Control": "no-store"})
 

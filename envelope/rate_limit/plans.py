@@ -13,6 +13,7 @@ from typing import Any
 from starlette.requests import HTTPConnection
 
 from envelope.errors.tree import ConfigurationError, ForbiddenError
+from envelope.events import LIMITS_SHADOW, LIMITS_UNIDENTIFIED, log_event
 from envelope.rate_limit.address import ClientAddress
 from envelope.rate_limit.notation import parse
 from envelope.rate_limit.quotas import Quota
@@ -245,7 +246,7 @@ class _Rule:
 
 def report_shadow(quota: Quota) -> None:
     """Log that a quota in shadow would have refused a request."""
-    logger.info("%s is in shadow and would have refused a request", quota.name)
+    log_event(logger, LIMITS_SHADOW, policy=quota.name)
 
 
 def check_cost(cost: object, quotas: Sequence[Quota], error: type[Exception] = ValueError) -> None:
@@ -290,11 +291,8 @@ async def _ask_key(key: Key, connection: HTTPConnection) -> str | None:
 @functools.cache
 def _report_unidentified(key: ClientAddress) -> None:
     """Log that a client cannot be told by its address; once."""
-    logger.warning(
-        "a request came without the address of its client, as over a unix socket, and is %s; if a proxy stands in"
-        " front, name it: key=ClientAddress(trusted_proxies=[...])",
-        "refused with 403" if key.unidentified == "deny" else "not limited",
-    )
+    outcome = "refused with 403" if key.unidentified == "deny" else "not limited"
+    log_event(logger, LIMITS_UNIDENTIFIED, outcome=outcome)
 
 
 async def _ask(function: Callable[[Any], Any], connection: HTTPConnection) -> Any:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from envelope.events import STORAGE_RECOVERED, STORAGE_UNAVAILABLE, log_event
 from envelope.storage.clock import monotonic_ms
 from envelope.storage.errors import StorageUnavailableError
 
@@ -106,7 +107,7 @@ class Breaker:
         self._is_open = False
         if self._failures:
             self._failures = 0
-            self._logger.warning("%s %s answers again", self._what, self._name)
+            log_event(self._logger, STORAGE_RECOVERED, what=self._what, storage=self._name)
 
     def _note_failure(self, error: StorageUnavailableError) -> None:
         if error.incident is not None and error.incident is self._incident:
@@ -114,7 +115,14 @@ class Breaker:
         self._incident = error.incident
         self._failures += 1
         if self._failures == 1:
-            self._logger.error("%s %s does not answer (%s): %s", self._what, self._name, error, self._doing)
+            log_event(
+                self._logger,
+                STORAGE_UNAVAILABLE,
+                what=self._what,
+                storage=self._name,
+                why=str(error),
+                doing=self._doing,
+            )
         if self._failures >= _FAILURES:
             self._is_open = True
             self._ask_at = self._clock() + _PAUSE_MS

@@ -22,6 +22,7 @@ from starlette.websockets import WebSocket
 
 from envelope.errors.failures import only_leaf
 from envelope.errors.tree import ApiError, ConfigurationError
+from envelope.events import ERROR_HANDLER_FAILED, log_event
 from envelope.wire.convention import Convention
 from envelope.wire.exchange import KEY, Exchange
 from envelope.wire.failure_response import FailureResponse, render_failure
@@ -125,8 +126,8 @@ class Answers:
         exchange.reported = True
         try:
             return await self._crash_handler(Request(scope, receive), crash)
-        except Exception:
-            logger.exception("the handler for Exception failed while it answered %s", type(crash).__qualname__)
+        except Exception:  # noqa: BLE001 - logged with its traceback
+            log_event(logger, ERROR_HANDLER_FAILED, exc_info=True, exception=type(crash).__qualname__)
             return None
 
     async def _answer_crash(self, request: Request, crash: Exception, exchange: Exchange) -> Response | None:

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 from envelope.errors.error_map import ErrorMap
 from envelope.errors.failures import EchoValues, FailureFinder
 from envelope.errors.tree import ConfigurationError
+from envelope.events import WIRE_MISPLACED, log_event
 from envelope.wire.bodies import BodyWriter, Shape
 from envelope.wire.exemptions import Exemptions
 
@@ -47,7 +48,7 @@ class Convention:
         """Log a warning about how the service is put together, the first time it shows."""
         if text not in self._said:
             self._said.add(text)
-            logger.warning(text)
+            log_event(logger, WIRE_MISPLACED, advice=text)
 
 
 def _check_type(name: str, value: object, expected: type, mend: str) -> None:

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from envelope.errors.tree import TABLE, ApiError, is_failure_status
+from envelope.events import ERROR_UNRENDERABLE, log_event
 from envelope.wire.bodies import BodyWriter, write_message
 from envelope.wire.exchange import KEY, Exchange
 from envelope.wire.head import JSON_TYPE, REPLACED, Headers
@@ -95,8 +96,8 @@ def render_failure(writer: BodyWriter, failure: ApiError, headers: Headers | Non
         if headers is None:
             headers = _encode(failure.headers) if failure.headers else []
         return FailureResponse(status, body, headers, failure.retry_after)
-    except Exception:
-        logger.exception("%s cannot be rendered; the client gets a 500", type(failure).__qualname__)
+    except Exception:  # noqa: BLE001 - logged with its traceback
+        log_event(logger, ERROR_UNRENDERABLE, exc_info=True, failure=type(failure).__qualname__)
         return FailureResponse(500, writer.crash)
 
 

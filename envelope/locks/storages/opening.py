@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from envelope.errors.tree import ConfigurationError
+from envelope.events import LOCKS_NOT_SHARED, log_event
 from envelope.locks.grants import LockStorage
 from envelope.locks.storages.memory import MemoryLocks
 from envelope.storage.breaker import Breaker
@@ -39,12 +40,7 @@ def open_storage(
     if scheme == "memory":
         workers = count_workers()
         if workers > 1:
-            logger.warning(
-                "memory:// locks in each process on its own: %d workers give the same object away %d times;"
-                " name a storage that they share: ObjectLocks('redis://...')",
-                workers,
-                workers,
-            )
+            log_event(logger, LOCKS_NOT_SHARED, workers=workers)
         return MemoryLocks(max_hold_s=max_hold_s)
     if scheme in REDIS_SCHEMES:
         # Imported here: a service that locks in memory, or locks nothing, pays for none of it.

@@ -20,6 +20,7 @@ from heapq import merge
 from itertools import islice
 from typing import Any, Generic, TypeVar, cast
 
+from envelope.events import LIMITS_MEMORY_FULL, log_event
 from envelope.rate_limit.quotas import Quota, Strategy, check_log
 from envelope.rate_limit.verdicts import Change, Demand, Verdict
 from envelope.rate_limit.windows import sliding_reset_ms, sliding_wait_ms
@@ -253,7 +254,7 @@ class _Windows(Generic[Count]):
             return name
         if not self._is_full:
             self._is_full = True
-            logger.warning("the rate limits' memory is full: new clients share budgets; raise max_keys")
+            log_event(logger, LIMITS_MEMORY_FULL)
         return _OVERFLOW + field
 
     def make_room(self, shard: int, now: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from envelope.errors.tree import ConfigurationError
+from envelope.events import LIMITS_NOT_SHARED, log_event
 from envelope.rate_limit.quotas import Strategy
 from envelope.rate_limit.storages.memory import MemoryStorage
 from envelope.rate_limit.storages.outage import OnOutage, OutageGuard
@@ -63,9 +64,4 @@ def open_storage(
 def _warn_of_workers() -> None:
     workers = count_workers()
     if workers > 1:
-        logger.warning(
-            "memory:// counts in each process on its own: %s workers admit %s times the limits;"
-            " name a storage that they share: RateLimiter(storage='redis://...')",
-            workers,
-            workers,
-        )
+        log_event(logger, LIMITS_NOT_SHARED, workers=workers)

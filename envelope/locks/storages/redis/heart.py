@@ -17,6 +17,7 @@ from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
 
+from envelope.events import LOCK_RENEWAL_FAILED, log_event
 from envelope.locks.lease import Lease
 from envelope.storage.errors import StorageUnavailableError
 from envelope.storage.forks import renew_after_fork
@@ -168,7 +169,7 @@ class Heart:
         looks = [self._renew(lease) for lease in list(self._leases.values())]
         for error in await asyncio.gather(*looks, return_exceptions=True):
             if error is not None:
-                logger.error("a lease could not be renewed", exc_info=error)
+                log_event(logger, LOCK_RENEWAL_FAILED, exc_info=error)
         if self._is_closing:
             self._ended_if_idle()
         return self._ttl_s / _LOOKS if self._leases else None

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
+from envelope.events import LIMITS_FOREIGN_KEY, log_event
 from envelope.rate_limit.quotas import Quota, Strategy, check_log
 from envelope.rate_limit.storages.redis.scripts import load_scripts
 from envelope.rate_limit.verdicts import Change, Demand, SubjectUnavailableError, Verdict, refund
@@ -130,7 +131,7 @@ class RedisStorage:
         words = await self._lines.here().run(self._scripts.decide, keys, arguments, size)
         taken_at, *figures = map(int, words)
         if -1 in figures:
-            logger.error("what lies under a subject's key in the rate limit storage is not ours")
+            log_event(logger, LIMITS_FOREIGN_KEY)
             raise SubjectUnavailableError("what lies under a key is not ours")
         waits = figures[2::3]
         if not any(waits):
