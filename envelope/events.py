@@ -26,6 +26,11 @@ class Event(NamedTuple):
 
 
 ERROR_MAPPED = Event("envelope.error.mapped", logging.WARNING, "%(exception)s is answered with %(status)d")
+ERROR_TRANSLATED = Event(
+    "envelope.error.translated",
+    logging.INFO,
+    "%(exception)s, which a library raised, is answered with %(status)d",
+)
 ERROR_RULE_FAILED = Event(
     "envelope.error.rule_failed",
     logging.ERROR,
@@ -89,9 +94,14 @@ LOCK_REFUSED = Event(
 LOCK_LOST = Event(
     "envelope.lock.lost",
     logging.WARNING,
-    "the lease of %(operation)r on %(keys)s (fence %(fence)d) is lost: %(why)s",
+    "the lease of %(operation)r on %(keys)s (fence %(fence)d) is lost: %(why)s [%(cause)s]",
 )
 LOCK_BROKEN = Event("envelope.lock.broken", logging.WARNING, "the lock on %(key)r (fence %(fence)d) was broken")
+LOCKS_FOREIGN_KEYS = Event(
+    "envelope.lock.foreign_keys",
+    logging.WARNING,
+    "keys in the lock storage that are not ours, or cannot be read, were left out: %(count)d",
+)
 LOCK_RENEWAL_FAILED = Event("envelope.lock.renewal_failed", logging.ERROR, "a lease could not be renewed")
 
 MAINTENANCE_BEGUN = Event(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,6 +27,7 @@ class Holder(NamedTuple):
         lease_ms: How long it was given or renewed for.
         is_handed_off: It waits to be claimed.
         holds_ms: How long the last holds of this operation lasted.
+        is_cut: The key is only the beginning of a long one.
     """
 
     key: str
@@ -39,6 +40,7 @@ class Holder(NamedTuple):
     lease_ms: int
     is_handed_off: bool
     holds_ms: Sequence[int]
+    is_cut: bool = False
 
 
 class Refusal(NamedTuple):
@@ -60,6 +62,7 @@ class LockInfo:
         age_s: How long ago that was.
         expires_in_s: When the lease ends unless it is renewed.
         state: ``"handed_off"`` while nobody has claimed it.
+        is_cut: The key is only the beginning of a long one, as ``survey`` finds it on a server.
     """
 
     key: str
@@ -70,6 +73,7 @@ class LockInfo:
     age_s: float
     expires_in_s: float
     state: Literal["held", "handed_off"]
+    is_cut: bool = False
 
 
 @runtime_checkable
@@ -99,6 +103,15 @@ class LockStorage(Keeper, Protocol):
 
         Raises:
             StorageUnavailableError: Nothing is known.
+        """
+
+    def survey(self) -> AsyncGenerator[Holder, None]:
+        """Tell who has which object, each at the most once.
+
+        What is taken or freed meanwhile may be told or not.
+
+        Raises:
+            StorageUnavailableError: The rest is not known.
         """
 
     async def break_lock(self, key: str, fence: int) -> bool:

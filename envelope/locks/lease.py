@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 from typing import Any, Literal, NoReturn, Protocol
 
+from envelope import signals
 from envelope.errors.tree import ConfigurationError, ConflictError, ServiceUnavailableError
 from envelope.events import LOCK_LOST, log_event
+from envelope.signals import LeaseEnd, LossCause
 from envelope.storage.errors import StorageUnavailableError
 from envelope.storage.forks import renew_after_fork
 
@@ -28,6 +31,16 @@ class _Sharing:
 _sharing = _Sharing()
 
 End = Literal["released", "handed off", "lost", "unguarded"]
+
+#: Why a lease is lost, in the log.
+_WHY: Mapping[LossCause, str] = {
+    "max_hold": "it was held longer than max_hold_s",
+    "not_renewed": "it could not be renewed in time",
+    "taken": "somebody else has it, or it was broken",
+    "broken": "the lock was broken",
+    "late_release": "it ended before its release",
+    "late_hand_off": "it ended before it was handed off",
+}
 
 
 class LeaseLostError(ConflictError):
@@ -172,16 +185,23 @@ class Lease:
         was_lost = self.lost
         if self._end is None and not was_lost:
             self._end = "released"
-        if not await self.keeper.release(self) or was_lost:
+        is_whole = True  # also if nobody waits for the answer
+        try:
+            is_whole = await self.keeper.release(self)
+        finally:
+            if is_whole and not was_lost:
+                self._tell_release()
+        if not is_whole or was_lost:
             if self._end == "released":
                 self._end = None
-            self.lose("it ended before its release")
+            self.lose("late_release")
 
     def let_go(self) -> None:
         """Free the objects without waiting for it."""
         if not self._is_free:
             self._is_free = True
             self._end = self._end or "released"
+            self._tell_release()
             self.keeper.let_go(self)
 
     def share(self) -> Lease:
@@ -205,17 +225,21 @@ class Lease:
             self._shares -= 1
             return not self._shares and self._end != "handed off"
 
-    def lose(self, why: str) -> None:
+    def lose(self, cause: LossCause) -> None:
         """Note that the lease is not ours any more."""
         if self._end is None:
             self._end = "lost"
+            if signals.listener is not None:
+                signals.listener.loss(self.operation, cause)
+            self._tell_end("lost")
             log_event(
                 logger,
                 LOCK_LOST,
                 operation=self.operation,
                 keys=list(self.keys),
                 fence=self.fence,
-                why=why,
+                cause=cause,
+                why=_WHY[cause],
             )
 
     async def hand_off(self, *, claim_within_s: float) -> str:
@@ -252,9 +276,22 @@ class Lease:
                 self.let_go()
         if token is None:
             self._end = None
-            self.lose("it ended before it was handed off")
+            self.lose("late_hand_off")
             raise LeaseLostError(self)
+        self._tell_end("handed_off")
+        if signals.listener is not None:
+            signals.listener.hand_off("offered")
         return token
+
+    def _tell_release(self) -> None:
+        if self._end == "released":
+            self._tell_end("released")
+        elif self._end == "handed off" and signals.listener is not None:
+            signals.listener.hand_off("withdrawn")
+
+    def _tell_end(self, end: LeaseEnd) -> None:
+        if signals.listener is not None:
+            signals.listener.lease_end(self.operation, end, self.keeper.clock() - self.since)
 
 
 #: A lease is never infinite; milliseconds.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, cast, get_args
 
+from envelope import signals
 from envelope.errors.tree import ConfigurationError, ObjectLockedError, ServiceUnavailableError
 from envelope.events import LOCK_BROKEN, LOCK_REFUSED, log_event
 from envelope.locks.dependencies import make_dependency
@@ -29,6 +31,7 @@ from envelope.locks.lease import Lease, LeaseLostError
 from envelope.locks.retry_after import retry_after_s
 from envelope.locks.storages.opening import open_storage
 from envelope.routing.endpoints import Endpoint
+from envelope.signals import LockOutcome
 from envelope.storage.errors import StorageUnavailableError
 from envelope.storage.urls import check_namespace
 
@@ -307,6 +310,22 @@ class ObjectLocks:
             raise ServiceUnavailableError(retry_after=1) from error
         return None if holder is None else _info(holder)
 
+    async def survey(self) -> AsyncGenerator[LockInfo, None]:
+        """Tell who holds which object: ``async for info in locks.survey(): ...``.
+
+        In no order, each object at the most once. What is taken or freed meanwhile may be told or not. Of a long
+        key a server knows only the beginning: ``info.is_cut``.
+
+        Raises:
+            ServiceUnavailableError: The storage does not answer; the rest is not known.
+        """
+        try:
+            async with aclosing(self.storage.survey()) as holders:
+                async for holder in holders:
+                    yield _info(holder)
+        except StorageUnavailableError as error:
+            raise ServiceUnavailableError(retry_after=1) from error
+
     async def break_lock(self, key: str, *, fence: int) -> bool:
         """Free an object from whoever holds it.
 
@@ -376,12 +395,19 @@ class ObjectLocks:
     async def _take(self, keys: tuple[str, ...], operation: str | None, on_outage: OnOutage) -> Lease:
         """Take a lease."""
         operation = operation or _name_operation(keys[0])
+        listener = signals.listener
+        begun = 0.0 if listener is None else time.perf_counter()
+        outcome: LockOutcome = "unavailable"
         try:
             answer = await self.storage.acquire(keys, operation)
+            outcome = "refused" if isinstance(answer, Refusal) else "granted"
         except StorageUnavailableError as error:
             if on_outage == "allow":
                 return Lease.unguarded(self.storage, keys, operation)
             raise ServiceUnavailableError(retry_after=1) from error
+        finally:
+            if listener is not None:
+                listener.lock(operation, keys, outcome, time.perf_counter() - begun)
         if isinstance(answer, Refusal):
             raise _refuse(operation, answer.holders)
         return answer
@@ -399,6 +425,8 @@ class ObjectLocks:
             lease = await self.storage.claim(token)
         except StorageUnavailableError as error:
             raise ServiceUnavailableError(retry_after=1) from error
+        if signals.listener is not None:
+            signals.listener.hand_off("missed" if lease is None else "claimed")
         if lease is None:
             raise LeaseLostError
         return lease
@@ -445,7 +473,11 @@ def _refuse(operation: str, holders: Sequence[Holder]) -> ObjectLockedError:
             age_s=holder.age_ms / 1000,
             fence=holder.fence,
         )
-    return ObjectLockedError(retry_after=retry_after_s(holders), headers={"Cache-Control": "no-store"})
+    wait_s = retry_after_s(holders)
+    if signals.listener is not None:
+        for holder in holders:
+            signals.listener.refusal(operation, holder.key, holder.operation, holder.fence, wait_s)
+    return ObjectLockedError(retry_after=wait_s, headers={"Cache-Control": "no-store"})
 
 
 def _info(holder: Holder) -> LockInfo:
@@ -458,6 +490,7 @@ def _info(holder: Holder) -> LockInfo:
         age_s=holder.age_ms / 1000,
         expires_in_s=holder.rest_ms / 1000,
         state="handed_off" if holder.is_handed_off else "held",
+        is_cut=holder.is_cut,
     )
 
 

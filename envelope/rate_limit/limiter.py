@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast, get_args
 
 from starlette.requests import HTTPConnection
 
+from envelope import signals
 from envelope.errors.tree import ConfigurationError, RateLimitedError
 from envelope.rate_limit.address import client_address
 from envelope.rate_limit.endpoints import limit_endpoint
@@ -19,16 +20,20 @@ from envelope.rate_limit.quotas import Quota, Strategy
 from envelope.rate_limit.storages.opening import open_storage
 from envelope.rate_limit.storages.outage import OnOutage
 from envelope.rate_limit.tally import Tally, note
-from envelope.rate_limit.verdicts import Demand, Storage, Verdict, refund, settle
+from envelope.rate_limit.verdicts import Demand, Storage, TellingStorage, Verdict, refund, settle
 from envelope.routing.keys import parse_key
 from envelope.routing.refusals import mark_refusals
 from envelope.routing.templates import template_of
+from envelope.signals import Decision, Listener
 from envelope.wire.exchange import KEY as INSTALLED
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 #: A request that waits longer for its figures than this is lost anyway.
 _LONGEST_TIMEOUT_S = 30
+
+#: Quotas of one demand: so many a script takes at once.
+_MOST_QUOTAS = 100
 
 #: Plans, and writers of header fields, that are kept; what is computed can come in any combination.
 _MOST_KEPT = 1024
@@ -57,7 +62,7 @@ class RateLimiter:
         on_outage: While the storage does not answer: ``local`` counts in this process, ``allow`` admits,
             ``deny`` answers 503.
         timeout_s: The longest that a request waits for the storage.
-        headers: ``both``, ``legacy`` (X-RateLimit-*), ``draft`` (RateLimit, RateLimit-Policy) or ``none``.
+        headers: ``both``, ``legacy`` (``X-RateLimit-*``), ``draft`` (RateLimit, RateLimit-Policy) or ``none``.
         max_keys: The most counters in memory, for each length of window.
         namespace: Tells services apart that share a storage.
         key_secret: Keys the digests that stand for subjects in a shared storage. Without one, somebody who can
@@ -242,6 +247,25 @@ class RateLimiter:
         """Give back what was taken, as if the request had not been: so a limit can count failures only."""
         await refund([taken] if isinstance(taken, Verdict) else self._verdicts_of(taken))
 
+    async def inspect(self, subject: str) -> Verdict:
+        """Tell all that is counted for a subject, whatever limits it belongs to; for operators. Charges nothing.
+
+        Returns:
+            The verdict; ``verdict.figures`` says what is left, and is empty where nothing is counted.
+
+        Raises:
+            ServiceUnavailableError: The storage does not answer.
+            ValueError: The storage finds only the limits that it is asked for: memcached and MongoDB do.
+        """
+        subject = shorten(subject)
+        quotas = await cast(TellingStorage, self.storage).quotas_of(subject)
+        return await self._decide(
+            tuple(
+                Demand(subject, tuple(quotas[first : first + _MOST_QUOTAS]), 0)
+                for first in range(0, len(quotas), _MOST_QUOTAS)
+            )
+        )
+
     async def reset(self, subject: str) -> None:
         """Forget everything that was counted for a subject, for tests and operators.
 
@@ -259,7 +283,9 @@ class RateLimiter:
         return self._refusals if plan.can_refuse else ()
 
     def report(self, verdict: Verdict) -> None:
-        """Log what a quota in shadow would have refused."""
+        """Tell what was decided, and log what a quota in shadow would have refused."""
+        if signals.listener is not None:
+            self._tell(signals.listener, verdict)
         if verdict.waits_ms is None:
             return
         for quota, wait_ms in zip(verdict.quotas(), verdict.waits_ms, strict=True):
@@ -294,6 +320,21 @@ class RateLimiter:
         """Make the error for a request that the last of these verdicts refuses."""
         headers = {name.decode(): value.decode() for name, value in self.describe_refusal(verdicts)}
         return RateLimitedError(headers=headers, retry_after=-(-verdicts[-1].wait_ms // 1000))
+
+    def _tell(self, listener: Listener, verdict: Verdict) -> None:
+        if not verdict.remaining:
+            for quota in verdict.quotas():
+                listener.decision(quota.name, "unchecked", share_left=None, is_local=False)
+            return
+        is_local = verdict.storage is not self.storage
+        waits = verdict.waits_ms or itertools.repeat(0)
+        for quota, left, wait_ms in zip(verdict.quotas(), verdict.remaining, waits, strict=False):
+            outcome: Decision = "admitted"
+            if wait_ms:
+                outcome = "shadow" if quota.is_shadow else "refused"
+            elif verdict.wait_ms:
+                continue  # nothing was taken from it, because another one refused
+            listener.decision(quota.name, outcome, share_left=left / quota.amount, is_local=is_local)
 
     async def _decide(self, demands: tuple[Demand, ...]) -> Verdict:
         if not demands:  # nobody is charged

@@ -9,6 +9,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from envelope import signals
 from envelope.errors.tree import ApiError, RateLimitedError
 from envelope.rate_limit.limiter import RateLimiter
 from envelope.rate_limit.tally import ToldTally
@@ -83,7 +84,7 @@ class RateLimitMiddleware:
             await self._deny(failure, scope, receive, send)
             return
         if verdicts:
-            if plan.has_shadow:
+            if plan.has_shadow or signals.listener is not None:
                 limiter.report(verdicts[0])
             if verdicts[0].wait_ms:
                 await self._refuse(verdicts, scope, receive, send)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from envelope.errors.tree import ConfigurationError
@@ -11,6 +12,9 @@ Strategy = Literal["sliding-window-counter", "fixed-window", "moving-window"]
 
 #: Entries in the log of a moving window; they take about a megabyte on a server.
 _LONGEST_LOG = 10_000
+
+#: What ``Quota.field`` looks like.
+_FIELD = re.compile(r"([1-9]\d{0,15})/([1-9]\d{0,15})(~?):(\d+):(.*):", re.ASCII | re.DOTALL)
 
 _UNITS = {1: "second", 60: "minute", 3_600: "hour", 86_400: "day", 2_592_000: "month", 31_104_000: "year"}
 
@@ -46,6 +50,16 @@ class Quota:
 
     def __repr__(self) -> str:
         return f"<Quota {self.name!r}{' in shadow' if self.is_shadow else ''}>"
+
+
+def read_field(field: str) -> Quota | None:
+    """Give the quota that lies under this name in a storage; None if it is no such name."""
+    form = _FIELD.fullmatch(field)
+    if form is None:
+        return None
+    amount, window_s, shadow, _, scope = form.groups()
+    quota = Quota(int(amount), int(window_s), scope, is_shadow=bool(shadow))
+    return quota if quota.field == field else None
 
 
 def check_log(strategy: Strategy, quota: Quota) -> None:

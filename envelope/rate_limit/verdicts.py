@@ -228,3 +228,15 @@ class Storage(Protocol):
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
+
+
+@runtime_checkable
+class TellingStorage(Protocol):
+    """A storage that finds what is counted for a subject without being told where to look."""
+
+    async def quotas_of(self, subject: str) -> Sequence[Quota]:
+        """Tell which quotas are counted for a subject.
+
+        Raises:
+            StorageUnavailableError: Nothing is known.
+        """

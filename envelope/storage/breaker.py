@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from envelope import signals
 from envelope.events import STORAGE_RECOVERED, STORAGE_UNAVAILABLE, log_event
+from envelope.signals import Answer
 from envelope.storage.clock import monotonic_ms
 from envelope.storage.errors import StorageUnavailableError
 
@@ -29,7 +32,7 @@ class Breaker:
 
     Args:
         name: The storage's name in the log, without credentials.
-        logger: Where the first failure in a row is told, and its end.
+        logger: Of the guard whose storage it is: where the first failure in a row is told, and its end.
         what: What the storage is for, in the log: ``"the rate limit storage"``.
         doing: What is done without an answer, in the log: ``"answering 503"``.
         clock: Milliseconds that only grow.
@@ -46,6 +49,7 @@ class Breaker:
     ) -> None:
         self._name = name
         self._logger = logger
+        self._guard = logger.name.rpartition(".")[2]
         self._what = what
         self._doing = doing
         self._clock = clock
@@ -78,6 +82,9 @@ class Breaker:
             StorageUnavailableError: The storage does not answer.
         """
         is_probe, self._is_probing = self._is_open, self._is_open
+        listener = signals.listener
+        begun = 0.0 if listener is None else time.perf_counter()
+        outcome: Answer = "abandoned"
         try:
             if timeout_s is None:
                 result = await answer
@@ -85,16 +92,22 @@ class Breaker:
                 async with asyncio.timeout(timeout_s):
                     result = await answer
         except StorageUnavailableError as error:
+            outcome = "failed"
             if error.is_outage:
                 self._note_failure(error)
             raise
         except TimeoutError as error:
+            outcome = "failed"
             late = StorageUnavailableError(f"no answer within {timeout_s} s")
             self._note_failure(late)
             raise late from error
+        else:
+            outcome = "answered"
         finally:
             if is_probe:
                 self._is_probing = False
+            if listener is not None:
+                listener.storage(self._guard, self._name, outcome, time.perf_counter() - begun)
         self._note_answer()
         return result
 
@@ -104,7 +117,7 @@ class Breaker:
         return max(1, math.ceil(pause_ms / 1000))
 
     def _note_answer(self) -> None:
-        self._is_open = False
+        self._turn(is_open=False)
         if self._failures:
             self._failures = 0
             log_event(self._logger, STORAGE_RECOVERED, what=self._what, storage=self._name)
@@ -124,5 +137,10 @@ class Breaker:
                 doing=self._doing,
             )
         if self._failures >= _FAILURES:
-            self._is_open = True
+            self._turn(is_open=True)
             self._ask_at = self._clock() + _PAUSE_MS
+
+    def _turn(self, *, is_open: bool) -> None:
+        if is_open is not self._is_open and signals.listener is not None:
+            signals.listener.breaker(self._guard, self._name, is_open=is_open)
+        self._is_open = is_open

@@ -124,11 +124,15 @@ def write_message(status: int, message: Any, error_code: str | None = None) -> b
     Raises:
         ValueError, TypeError: Nothing of the above can write the message.
     """
-    if isinstance(message, list | tuple | set | frozenset):
-        return _dump({"error_code": error_code or default_error_code(status), "message": list(message)})
-    if error_code is not None:
-        return _dump({"error_code": error_code, "message": message})
-    return _dump(message)
+    error_code = error_code_of(status, message, error_code)
+    if error_code is None:
+        return _dump(message)
+    return _dump({"error_code": error_code, "message": list(message) if _is_list(message) else message})
+
+
+def error_code_of(status: int, message: Any, error_code: str | None) -> str | None:
+    """Give the error code that a failure is sent with; a list of problems always has one."""
+    return error_code or (default_error_code(status) if _is_list(message) else error_code)
 
 
 def default_error_code(status: int) -> str:
@@ -136,6 +140,10 @@ def default_error_code(status: int) -> str:
     if status in (400, 422):
         return "invalid_input"
     return reason_phrase(status).lower().replace(" ", "_").replace("-", "_").replace("'", "")
+
+
+def _is_list(message: object) -> bool:
+    return isinstance(message, list | tuple | set | frozenset)
 
 
 def _dump(value: Any) -> bytes:

@@ -27,6 +27,7 @@ class Exchange:
     """What the layers of one installation tell each other about one response.
 
     Attributes:
+        error_code: Of the failure that was settled last.
         crash: The exception that the response answers, and that is raised after it; None for an answer.
         kept_crash: The same, once the outer layer has kept its answer back.
         foreign: Exceptions that came out of ``send`` or ``receive``; they are nobody's to answer.
@@ -37,6 +38,7 @@ class Exchange:
     """
 
     # Defaults of the class: one exchange is made for each request, and most set none of these.
+    error_code: str | None = None
     crash: Exception | None = None
     kept_crash: Exception | None = None
     foreign: tuple[BaseException, ...] = ()
@@ -91,8 +93,9 @@ class Exchange:
         """
         self.settled = (status, content_type, length)
 
-    def settle_failure(self, start: Message, content_type: bytes, length: int) -> None:
+    def settle_failure(self, start: Message, content_type: bytes, length: int, error_code: str | None) -> None:
         """Note that a failure was written in the convention, so that the layers know it at a glance."""
+        self.error_code = error_code
         self._final_headers = start["headers"]
         self.settle(start["status"], content_type, length)
 

@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from envelope import signals
 from envelope.errors.tree import ApiError
 from envelope.wire.answers import Answers, uncover
 from envelope.wire.convention import Convention
@@ -24,6 +25,7 @@ from envelope.wire.conversion import is_preflight
 from envelope.wire.exchange import KEY, Exchange
 from envelope.wire.failure_response import FailureResponse
 from envelope.wire.responder import START, Messages, Responder
+from envelope.wire.telling import HEARD, serve_heard, tell_failure
 
 Around = Callable[[ASGIApp], ASGIApp]
 
@@ -57,6 +59,9 @@ class FailureNet:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
+            return
+        if signals.listener is not None and HEARD not in scope:
+            await serve_heard(self, signals.listener, scope, receive, send)
             return
         outside: Exchange | None = scope.get(KEY)
         exchange = scope[KEY] = Exchange(self._convention)
@@ -101,6 +106,8 @@ class FailureNet:
             await responder.send_kept()
         elif responder.kept is not None:
             responder.scope[_KEPT] = responder.kept
+            if signals.listener is not None and responder.outside is None:
+                tell_failure(signals.listener, responder.scope, responder.kept.status)
         return error
 
     def _is_new_answer(self, responder: _NetResponder, exc: Exception) -> bool:
@@ -130,6 +137,12 @@ class _KeptResponse(Response):
     def __init__(self, outside: Exchange | None) -> None:
         self._outside = outside
         self._messages: list[Message] = []
+
+    @property
+    def status(self) -> int:
+        """Of the answer."""
+        status: int = next(message["status"] for message in self._messages if message["type"] == START)
+        return status
 
     async def keep(self, message: Message) -> None:
         self._messages.append(message)

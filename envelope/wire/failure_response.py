@@ -13,7 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from envelope.errors.tree import TABLE, ApiError, is_failure_status
 from envelope.events import ERROR_UNRENDERABLE, log_event
-from envelope.wire.bodies import BodyWriter, write_message
+from envelope.wire.bodies import BodyWriter, error_code_of, write_message
 from envelope.wire.exchange import KEY, Exchange
 from envelope.wire.head import JSON_TYPE, REPLACED, Headers
 from envelope.wire.witness import WITNESS
@@ -41,6 +41,9 @@ class FailureResponse(Response):
     """
 
     media_type = "application/json"
+
+    #: Of the body, for those who count.
+    error_code: str | None = None
 
     def __init__(
         self,
@@ -72,7 +75,7 @@ class FailureResponse(Response):
         start: Message = {"type": "http.response.start", "status": self.status_code, "headers": headers}
         exchange: Exchange | None = scope.get(KEY)
         if exchange is not None:
-            exchange.settle_failure(start, JSON_TYPE[1], len(self.body))
+            exchange.settle_failure(start, JSON_TYPE[1], len(self.body), self.error_code)
             if WITNESS in scope:
                 scope[WITNESS].note_failure(self.body, self.status_code, headers, exchange.convention.writer.shape)
         # For HEAD the headers say what GET would have sent (RFC 9110, 9.3.2); not every server drops the body.
@@ -95,7 +98,9 @@ def render_failure(writer: BodyWriter, failure: ApiError, headers: Headers | Non
         body = writer.failure(status, write_message(status, failure.message, failure.error_code))
         if headers is None:
             headers = _encode(failure.headers) if failure.headers else []
-        return FailureResponse(status, body, headers, failure.retry_after)
+        response = FailureResponse(status, body, headers, failure.retry_after)
+        response.error_code = error_code_of(status, failure.message, failure.error_code)
+        return response  # noqa: TRY300 - what fails here is answered below
     except Exception:  # noqa: BLE001 - logged with its traceback
         log_event(logger, ERROR_UNRENDERABLE, exc_info=True, failure=type(failure).__qualname__)
         return FailureResponse(500, writer.crash)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from envelope import signals
 from envelope.errors.error_map import ErrorMap
 from envelope.errors.failures import EchoValues
 from envelope.wire.answers import Answers
@@ -13,6 +14,7 @@ from envelope.wire.bodies import Shape
 from envelope.wire.convention import Convention, SuccessStatus
 from envelope.wire.exchange import KEY, Exchange
 from envelope.wire.splicing import SplicingResponder
+from envelope.wire.telling import HEARD, serve_heard
 from envelope.wire.websockets import noting_state
 
 
@@ -63,6 +65,9 @@ class EnvelopeMiddleware:
             if self._has_net and scope["type"] == "websocket":
                 send = noting_state(scope, send)  # our handlers answer inside
             await self.app(scope, receive, send)
+            return
+        if signals.listener is not None and HEARD not in scope:
+            await serve_heard(self, signals.listener, scope, receive, send)
             return
         outside: Exchange | None = scope.get(KEY)
         if self._has_net and outside is not None and outside.convention is self._answers.convention:

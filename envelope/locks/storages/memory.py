@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TypeVar
 
@@ -102,6 +102,15 @@ class MemoryLocks:
             lease = self._held.get(key)
             return None if lease is None else self._describe(key, lease, now)
 
+    async def survey(self) -> AsyncGenerator[Holder, None]:
+        """Tell who has which object, as it is when this begins."""
+        with self._lock:
+            now = self.clock()
+            self._drop_ended(now)
+            holders = [self._describe(key, lease, now) for key, lease in self._held.items()]
+        for holder in holders:
+            yield holder
+
     async def break_lock(self, key: str, fence: int) -> bool:
         """Free an object if the lease on it has this fence."""
         with self._lock:
@@ -110,7 +119,7 @@ class MemoryLocks:
             if lease is None or lease.fence != fence:
                 return False
             del self._held[key]
-        lease.lose(f"the lock on {key} was broken")
+        lease.lose("broken")
         return True
 
     async def aclose(self) -> None:

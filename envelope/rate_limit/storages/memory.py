@@ -21,7 +21,7 @@ from itertools import islice
 from typing import Any, Generic, TypeVar, cast
 
 from envelope.events import LIMITS_MEMORY_FULL, log_event
-from envelope.rate_limit.quotas import Quota, Strategy, check_log
+from envelope.rate_limit.quotas import Quota, Strategy, check_log, read_field
 from envelope.rate_limit.verdicts import Change, Demand, Verdict
 from envelope.rate_limit.windows import sliding_reset_ms, sliding_wait_ms
 from envelope.storage.clock import monotonic_ms
@@ -158,6 +158,12 @@ class MemoryStorage:
             for windows in self._windows.values():
                 windows.forget(subject)
 
+    async def quotas_of(self, subject: str) -> Sequence[Quota]:
+        """Tell which quotas are counted for a subject."""
+        with self._lock:
+            fields = [field for windows in self._windows.values() for field in windows.fields_of(subject)]
+        return [quota for quota in map(read_field, fields) if quota is not None]
+
     async def aclose(self) -> None:
         """Do nothing; there are no connections."""
 
@@ -285,6 +291,15 @@ class _Windows(Generic[Count]):
             shard = hash(name) & self.mask
             self.young[shard].pop(name, None)
             self.old[shard].pop(name, None)
+
+    def fields_of(self, subject: str) -> list[str]:
+        """Give the fields of the counters that a subject has."""
+        shards = [(field, hash(field + subject) & self.mask) for field in self._fields]
+        return [
+            field
+            for field, shard in shards
+            if field + subject in self.young[shard] or field + subject in self.old[shard]
+        ]
 
 
 def _amount_of(name: str) -> int:

@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
+from envelope import signals
 from envelope.errors.tree import ServiceUnavailableError
 from envelope.rate_limit.quotas import Quota
 from envelope.rate_limit.storages.memory import MemoryStorage
-from envelope.rate_limit.verdicts import Change, Demand, Storage, Verdict
+from envelope.rate_limit.verdicts import Change, Demand, Storage, TellingStorage, Verdict
+from envelope.signals import Listener
 from envelope.storage.breaker import Breaker
 from envelope.storage.clock import monotonic_ms
 from envelope.storage.errors import StorageUnavailableError
@@ -90,6 +92,22 @@ class OutageGuard:
         except StorageUnavailableError as error:
             raise self._denial() from error
 
+    async def quotas_of(self, subject: str) -> Sequence[Quota]:
+        """Tell which quotas are counted for a subject.
+
+        Raises:
+            ServiceUnavailableError: The storage does not answer.
+            ValueError: It cannot tell.
+        """
+        if not isinstance(self._storage, TellingStorage):
+            raise ValueError(  # noqa: TRY004 - the subject cannot be inspected here
+                "this storage finds only the limits that it is asked for: check(subject, '5/minute', cost=0)"
+            )
+        try:
+            return await self._breaker.ask(self._storage.quotas_of(subject), self._timeout_s)
+        except StorageUnavailableError as error:
+            raise self._denial() from error
+
     async def aclose(self) -> None:
         """Close the storage's connections."""
         await self._storage.aclose()
@@ -98,8 +116,16 @@ class OutageGuard:
         if self._on_outage == "local":
             return await self._local.decide(demands)
         if self._on_outage == "deny":
+            if signals.listener is not None:
+                _tell_denial(signals.listener, demands)
             raise self._denial()
         return Verdict(self, demands, [], [], None, 0, None)
 
     def _denial(self) -> ServiceUnavailableError:
         return ServiceUnavailableError(retry_after=self._breaker.retry_after_s())
+
+
+def _tell_denial(listener: Listener, demands: Sequence[Demand]) -> None:
+    for demand in demands:
+        for quota in demand.quotas:
+            listener.decision(quota.name, "unavailable", share_left=None, is_local=False)

@@ -10,7 +10,7 @@ for i = 2, #KEYS do
     if record[1] == token then
       mine, had = mine + 1, record[2]
     else
-      busy[#busy + 1] = describe(KEYS[1], i)
+      busy[#busy + 1] = describe(KEYS[1], KEYS[i], i - 2)
     end
   end
   if record[2] then

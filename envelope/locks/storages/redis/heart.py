@@ -17,8 +17,11 @@ from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
 
+from envelope import signals
 from envelope.events import LOCK_RENEWAL_FAILED, log_event
+from envelope.locks.grants import Holder
 from envelope.locks.lease import Lease
+from envelope.signals import LossCause
 from envelope.storage.errors import StorageUnavailableError
 from envelope.storage.forks import renew_after_fork
 
@@ -55,6 +58,9 @@ class Renewable(Protocol):
     async def free(self, token: str, keys: tuple[str, ...]) -> None:
         """Free whatever a token has."""
 
+    async def inspect(self, key: str) -> Holder | None:
+        """Tell who has an object."""
+
     async def close_line(self) -> None:
         """Close the connections of the running event loop."""
 
@@ -82,12 +88,29 @@ class Heart:
         """Forget everything: a forked process has no thread, and the leases are its parent's."""
         self._lock = threading.Lock()
         self._leases: dict[int, Lease] = {}
+        #: Tokens that were handed off and may wait to be claimed, and until when; only while somebody listens.
+        self._offers: dict[int, tuple[Lease, float]] = {}
         self._thread: _Thread | None = None
         self._is_closing = False
 
     def watch(self, lease: Lease) -> None:
         """Renew a lease from now on."""
         self._leases[id(lease)] = lease
+        self._see()
+
+    def watch_offer(self, lease: Lease, lasting_s: float) -> None:
+        """Tell, from now on, whether a lease that was handed off still waits to be claimed.
+
+        Args:
+            lease: Was handed off.
+            lasting_s: Until it cannot be claimed any more.
+        """
+        if signals.listener is not None:
+            signals.listener.pending_hand_offs(1)
+            self._offers[id(lease)] = lease, self._storage.clock() + lasting_s
+            self._see()
+
+    def _see(self) -> None:
         self._is_closing = False
         thread = self._thread
         if thread is None or not thread.is_awake:  # else the thread sees it in time
@@ -97,6 +120,11 @@ class Heart:
     def forget(self, lease: Lease) -> None:
         """Do not renew a lease any more."""
         self._leases.pop(id(lease), None)
+        self._forget_offer(lease)
+
+    def _forget_offer(self, lease: Lease) -> None:
+        if self._offers.pop(id(lease), None) is not None and signals.listener is not None:
+            signals.listener.pending_hand_offs(-1)
 
     def let_go(self, token: str, keys: tuple[str, ...], lasting_s: float) -> None:
         """Free what a token may have, as soon as the storage answers.
@@ -159,6 +187,8 @@ class Heart:
         with self._lock:
             if self._leases:
                 return None
+            for lease, _ in list(self._offers.values()):
+                self._forget_offer(lease)
             thread, self._thread = self._thread, None
             if thread is not None:
                 thread.stop()
@@ -167,20 +197,21 @@ class Heart:
     async def _beat(self) -> float | None:
         """Look at all leases, and give the seconds until the next look; None if there is nothing to look at."""
         looks = [self._renew(lease) for lease in list(self._leases.values())]
+        looks += [self._look_at_offer(*offer) for offer in list(self._offers.values())]
         for error in await asyncio.gather(*looks, return_exceptions=True):
             if error is not None:
                 log_event(logger, LOCK_RENEWAL_FAILED, exc_info=error)
         if self._is_closing:
             self._ended_if_idle()
-        return self._ttl_s / _LOOKS if self._leases else None
+        return self._ttl_s / _LOOKS if self._leases or self._offers else None
 
     async def _renew(self, lease: Lease) -> None:
         now = self._storage.clock()
         ttl_s = min(self._ttl_s, lease.since + self._max_hold_s - now)
         if ttl_s <= 0:
-            self._lose(lease, f"it was held longer than max_hold_s={self._max_hold_s:g}")
+            self._lose(lease, "max_hold")
         elif not lease.is_held:
-            self._lose(lease, "it could not be renewed in time")
+            self._lose(lease, "not_renewed")
         elif now >= lease.renewed_at + self._ttl_s * _RENEWED_AFTER:
             try:
                 is_renewed = await self._storage.renew(lease, ttl_s)
@@ -189,14 +220,24 @@ class Heart:
             if id(lease) not in self._leases:
                 return  # released meanwhile, or handed off
             if not is_renewed:
-                self._lose(lease, "somebody else has it, or it was broken")
+                self._lose(lease, "taken")
             elif lease.is_held:  # once lost is lost
                 lease.renewed_at = now
                 lease.deadline = now + ttl_s * (1 - MARGIN)
 
-    def _lose(self, lease: Lease, why: str) -> None:
+    async def _look_at_offer(self, lease: Lease, ends_at: float) -> None:
+        if self._storage.clock() < ends_at:
+            try:
+                holder = await self._storage.inspect(lease.key)
+            except StorageUnavailableError:
+                return  # there is another look
+            if holder is not None and holder.is_handed_off and holder.fence == lease.fence:
+                return
+        self._forget_offer(lease)
+
+    def _lose(self, lease: Lease, cause: LossCause) -> None:
         self.forget(lease)
-        lease.lose(why)
+        lease.lose(cause)
 
     async def _free(self, token: str, keys: tuple[str, ...], lasting_s: float) -> None:
         free_at = self._storage.clock() + lasting_s

@@ -24,11 +24,12 @@ local function rest(key, ends, given)
   return left
 end
 
-local function describe(holds, index)
-  local record = redis.call('HMGET', KEYS[index], 'f', 'e', 'l', 'a', 'h', 's', 'o', 'w')
-  local left = rest(KEYS[index], record[2], record[3])
+-- What holds the object under a key, as ten words; the first one is what the asker calls it.
+local function describe(holds, key, called)
+  local record = redis.call('HMGET', key, 'f', 'e', 'l', 'a', 'h', 's', 'o', 'w')
+  local left = rest(key, record[2], record[3])
   return table.concat({
-    index - 2, record[1], math.max(0, now - record[4]), math.max(0, now - record[5]), left, record[3],
+    called, record[1], math.max(0, now - record[4]), math.max(0, now - record[5]), left, record[3],
     record[6], record[7], record[8], redis.call('HGET', holds, record[7]) or '-',
   }, ' ')
 end

@@ -9,16 +9,18 @@ import asyncio
 import base64
 import hashlib
 import json
+import logging
 import os
 import secrets
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from functools import cache, lru_cache
 from typing import NamedTuple, TypeVar
 from urllib.parse import quote, unquote
 
+from envelope.events import LOCKS_FOREIGN_KEYS, log_event
 from envelope.locks.grants import Holder, Refusal
 from envelope.locks.keys import check_keys
 from envelope.locks.lease import Lease
@@ -30,6 +32,8 @@ from envelope.storage.redis.errands import Arguments
 from envelope.storage.redis.line import Lines
 from envelope.storage.redis.links import plan_connection
 from envelope.storage.redis.scripts import Script, read_script
+
+logger = logging.getLogger("envelope.locks")
 
 #: Version of what lies under a key; another layout gets another number.
 _VERSION = 1
@@ -77,6 +81,7 @@ class RedisLocks:
         self._heart = Heart(self, ttl_s=self._ttl_s, max_hold_s=max_hold_s)
         prefix = f"envelope:{{locks:{namespace}}}:{_VERSION}"
         self._holds = f"{prefix}:holds".encode()
+        self._objects = f"{prefix}:*"
 
         def slot_of(name: str) -> tuple[bytes, str]:
             digest = hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=16)
@@ -133,6 +138,7 @@ class RedisLocks:
         if words[0] != b"1":
             return None
         lease.token = token
+        self._heart.watch_offer(lease, claim_within_ms / 1000)
         return _write_token(token, lease.keys)
 
     async def claim(self, token: str) -> Lease | None:
@@ -163,6 +169,31 @@ class RedisLocks:
         words, _ = await self._breaker.ask(self._ask(self._scripts.inspect, (key,), Arguments.of()))
         return _read_holder((key,), words) if words else None
 
+    async def survey(self) -> AsyncGenerator[Holder, None]:
+        """Tell who has which object, by many short questions.
+
+        If another server takes over meanwhile, some may be missing.
+        """
+        cursor, told, foreign = "0", set(), 0
+        while True:
+            self._check_breaker()
+            question = self._ask(self._scripts.list_, (), Arguments.of(self._objects, cursor))
+            (following, strange, *words), _ = await self._breaker.ask(question)
+            foreign += int(strange)
+            for at in range(0, len(words), _WORDS + 1):
+                digest, *described = words[at : at + _WORDS + 1]
+                if digest not in told:  # a server may come to a key twice
+                    told.add(digest)
+                    try:
+                        yield self._read_found(digest, described)
+                    except ValueError:
+                        foreign += 1
+            cursor = following.decode()
+            if cursor == "0":
+                break
+        if foreign:
+            log_event(logger, LOCKS_FOREIGN_KEYS, count=foreign)
+
     async def break_lock(self, key: str, fence: int) -> bool:
         """Free an object if the lease on it has this fence."""
         self._check_breaker()
@@ -191,6 +222,11 @@ class RedisLocks:
             raise StorageUnavailableError("its answer was read too late")
         self._heart.watch(lease)
         return lease
+
+    def _read_found(self, digest: bytes, words: Sequence[bytes]) -> Holder:
+        name = _unquote(words[0])
+        is_cut = not self._new_slot_of(name)[0].endswith(digest)
+        return _read_holder((name,), [b"0", *words[1:]])._replace(is_cut=is_cut)
 
     def _check_breaker(self) -> None:
         if not self._breaker.may_ask():
@@ -243,12 +279,13 @@ class _Scripts(NamedTuple):
     hand_off: Script
     claim: Script
     inspect: Script
+    list_: Script
     break_: Script
 
 
 @cache
 def _load_scripts() -> _Scripts:
-    names = ("acquire", "release", "renew", "hand-off", "claim", "inspect", "break")
+    names = ("acquire", "release", "renew", "hand-off", "claim", "inspect", "list", "break")
     return _Scripts(*(read_script(__package__, "record", name) for name in names))
 
 

@@ -23,12 +23,14 @@ class Scripts(NamedTuple):
     decide: Script
     settle: Script
     reset: Script
+    fields: Script
 
 
 def load_scripts(strategy: str) -> Scripts:
     """Read the scripts of a strategy."""
     prelude = _STRATEGIES[strategy]
-    return Scripts(_read(*prelude, "decide"), _read(*prelude, "settle"), _read("reset"))
+    fields = read_script(__package__, "fields")
+    return Scripts(_read(*prelude, "decide"), _read(*prelude, "settle"), _read("reset"), fields)
 
 
 def _read(*names: str) -> Script:

@@ -11,9 +11,10 @@ import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from urllib.parse import unquote
 
 from envelope.events import LIMITS_FOREIGN_KEY, log_event
-from envelope.rate_limit.quotas import Quota, Strategy, check_log
+from envelope.rate_limit.quotas import Quota, Strategy, check_log, read_field
 from envelope.rate_limit.storages.redis.scripts import load_scripts
 from envelope.rate_limit.verdicts import Change, Demand, SubjectUnavailableError, Verdict, refund
 from envelope.storage.clock import monotonic_ms
@@ -121,6 +122,14 @@ class RedisStorage:
         await self._lines.here().run(self._scripts.reset, [self._key_of(subject)], Arguments.of())
         self._refusals.forget(subject)
 
+    async def quotas_of(self, subject: str) -> Sequence[Quota]:
+        """Tell which quotas are counted for a subject."""
+        words = await self._lines.here().run(self._scripts.fields, [self._key_of(subject)], Arguments.of())
+        if words == [b"!"]:
+            raise _foreign()
+        fields = [unquote(word.decode(), errors="surrogateescape") for word in words]
+        return [quota for quota in map(read_field, fields) if quota is not None]
+
     async def aclose(self) -> None:
         """Close the connection of the running event loop."""
         await self._lines.aclose()
@@ -131,8 +140,7 @@ class RedisStorage:
         words = await self._lines.here().run(self._scripts.decide, keys, arguments, size)
         taken_at, *figures = map(int, words)
         if -1 in figures:
-            log_event(logger, LIMITS_FOREIGN_KEY)
-            raise SubjectUnavailableError("what lies under a key is not ours")
+            raise _foreign()
         waits = figures[2::3]
         if not any(waits):
             return Verdict(self, demands, figures[::3], figures[1::3], None, 0, taken_at)
@@ -217,6 +225,11 @@ class _Refusals:
             for demands in generation.pop(subject, ()):
                 for demand in demands:
                     generation.get(demand.subject, {}).pop(demands, None)
+
+
+def _foreign() -> SubjectUnavailableError:
+    log_event(logger, LIMITS_FOREIGN_KEY)
+    return SubjectUnavailableError("what lies under a key is not ours")
 
 
 def _look_at(task: asyncio.Task[Verdict]) -> None:
