@@ -1,0 +1,55 @@
+"""instrument() is asked for; without it nothing is imported."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from envelope import ConfigurationError, signals
+from envelope.telemetry import instrument, uninstrument
+from envelope.telemetry.listener import OpenTelemetryListener
+
+
+def run(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+
+
+def test_nothing_is_imported_without_it():
+    """Not even by ``envelope.telemetry`` itself."""
+    code = "import envelope, envelope.telemetry, sys; print([m for m in sys.modules if 'opentelemetry' in m])"
+    assert run(code) == "[]\n"
+
+
+def test_missing_package_is_named():
+    """The message says what to install."""
+    code = (
+        "import sys; sys.modules['opentelemetry.metrics'] = None\n"
+        "from envelope.telemetry import instrument\n"
+        "try: instrument()\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    assert run(code) == (
+        "ConfigurationError instrument() needs opentelemetry-api; install it: pip install 'asgi-envelope[otel]'\n"
+    )
+
+
+def test_other_missing_modules_are_not_hidden(monkeypatch: pytest.MonkeyPatch):
+    """Only OpenTelemetry is an extra."""
+    monkeypatch.delitem(sys.modules, "envelope.telemetry.listener")
+    monkeypatch.setitem(sys.modules, "envelope.telemetry.blocked", None)
+    with pytest.raises(ModuleNotFoundError, match="blocked"):
+        instrument()
+    assert issubclass(ConfigurationError, Exception)
+
+
+def test_global_provider_is_taken_by_default():
+    """Without a provider the API's own proxy is asked, which records nothing until an SDK is there."""
+    instrument()
+    try:
+        assert isinstance(signals.listener, OpenTelemetryListener)
+        signals.listener.failure(404, None)
+    finally:
+        uninstrument()
+    assert signals.listener is None
