@@ -17,6 +17,9 @@ from envelope import ErrorMap, NotFoundError, ObjectLocks, RateLimiter, RouteLim
 from envelope.events import Event, log_event
 from tests.telemetry.conftest import Metrics, metrics  # noqa: F401 - a fixture
 
+#: A call that writes a record without saying which event it is.
+_LOGS = re.compile(r"(self\._)?logger\.(debug|info|warning|error|exception|critical|log)\(")
+
 PACKAGE = Path(events.__file__).parent
 EVENTS = {name: value for name, value in vars(events).items() if isinstance(value, Event)}
 
@@ -57,7 +60,7 @@ def test_everything_that_is_logged_is_an_event():
                 for each in ast.walk(node.args[1]):
                     if isinstance(each, ast.Name) and each.id in EVENTS:
                         assert set(re.findall(r"%\((\w+)\)", EVENTS[each.id].text)) <= values
-            elif isinstance(node, ast.Call) and re.match(r"(self\._)?logger\.(?!isEnabledFor)", ast.unparse(node)):
+            elif isinstance(node, ast.Call) and re.match(_LOGS, ast.unparse(node)):
                 direct.append(path.name)
     assert direct == ["events.py"]
     assert EVENTS.keys() - used == set()
