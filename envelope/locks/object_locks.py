@@ -397,16 +397,17 @@ class ObjectLocks:
         operation = operation or _name_operation(keys[0])
         listener = signals.listener
         begun = 0.0 if listener is None else time.perf_counter()
-        outcome: LockOutcome = "unavailable"
+        outcome: LockOutcome | None = None  # of an attempt that nobody waits for any more
         try:
             answer = await self.storage.acquire(keys, operation)
             outcome = "refused" if isinstance(answer, Refusal) else "granted"
         except StorageUnavailableError as error:
+            outcome = "unavailable"
             if on_outage == "allow":
                 return Lease.unguarded(self.storage, keys, operation)
             raise ServiceUnavailableError(retry_after=1) from error
         finally:
-            if listener is not None:
+            if listener is not None and outcome is not None:
                 listener.lock(operation, keys, outcome, time.perf_counter() - begun)
         if isinstance(answer, Refusal):
             raise _refuse(operation, answer.holders)

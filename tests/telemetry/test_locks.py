@@ -79,6 +79,22 @@ def test_outage_is_an_outcome(metrics: Metrics, on_outage: Any):
 
 
 @pytest.mark.anyio
+async def test_attempt_that_is_cancelled_is_none(metrics: Metrics):
+    """It says nothing about the storage."""
+
+    class Slow(MemoryLocks):
+        async def acquire(self, keys: tuple[str, ...], operation: str) -> Any:
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(ObjectLocks(Slow(max_hold_s=15)).acquire("a"))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert taken(metrics) == {}
+
+
+@pytest.mark.anyio
 async def test_broken_lock_is_lost_once(metrics: Metrics):
     """The end is a loss, whatever the holder does afterwards."""
     locks = ObjectLocks()
