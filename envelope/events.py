@@ -28,7 +28,7 @@ class Event(NamedTuple):
 ERROR_MAPPED = Event("envelope.error.mapped", logging.WARNING, "%(exception)s is answered with %(status)d")
 ERROR_TRANSLATED = Event(
     "envelope.error.translated",
-    logging.INFO,
+    logging.DEBUG,  # clients can cause as many as they like, each with its traceback
     "%(exception)s, which a library raised, is answered with %(status)d",
 )
 ERROR_RULE_FAILED = Event(
@@ -108,6 +108,12 @@ MAINTENANCE_BEGUN = Event(
     "envelope.maintenance.begun", logging.WARNING, "maintenance has begun: requests are answered with 503"
 )
 MAINTENANCE_ENDED = Event("envelope.maintenance.ended", logging.WARNING, "maintenance has ended")
+MAINTENANCE_NOT_SHARED = Event(
+    "envelope.maintenance.not_shared",
+    logging.WARNING,
+    "memory:// switches each process on its own: of %(workers)d workers only the one in which start() was"
+    " called answers 503; name a storage that they share: Maintenance('file:///run/api/maintenance'), or 'redis://...'",
+)
 MAINTENANCE_UNREADABLE = Event(
     "envelope.maintenance.unreadable",
     logging.WARNING,

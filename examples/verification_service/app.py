@@ -13,14 +13,14 @@ from uuid import UUID, uuid4
 
 from fastapi import BackgroundTasks, FastAPI, Response
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy.exc import NoResultFound
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from envelope import (
+    ConflictError,
     ErrorMap,
     Lease,
     LeaseLostError,
-    NotFoundError,
+    ObjectLockedError,
     ServiceUnavailableError,
     failures,
     install,
@@ -39,6 +39,11 @@ VERIFICATION = "verification"
 
 class EntityIn(BaseModel):
     name: Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class NewEntity(EntityIn):
+    #: A client that gives one can ask again after a lost answer: there will not be a second entity.
+    id: UUID | None = None
 
 
 class EntityOut(BaseModel):
@@ -60,15 +65,20 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 
 
 app = FastAPI(title="Verification", lifespan=lifespan)
-install(app, locks=locks, errors=ErrorMap({NoResultFound: NotFoundError, OvertakenError: LeaseLostError}))
+# SQLAlchemy's own exceptions need no rule: NoResultFound is a 404, IntegrityError a 409.
+install(app, locks=locks, errors=ErrorMap({OvertakenError: LeaseLostError}, libraries=["sqlalchemy"]))
 
 
-@app.post("/entities", status_code=201, responses=failures(ServiceUnavailableError))
+@app.post(
+    "/entities", status_code=201, responses=failures(ConflictError, ObjectLockedError, ServiceUnavailableError)
+)
 async def create_entity(
-    entity: EntityIn, response: Response, background: BackgroundTasks, run_workflow: bool = False
+    entity: NewEntity, response: Response, background: BackgroundTasks, run_workflow: bool = False
 ) -> EntityOut:
     """Create an entity; with ``run_workflow`` it is born locked, so nothing gets between it and its workflow."""
-    created = Entity(id=uuid4(), name=entity.name, status="verifying" if run_workflow else "unverified")
+    created = Entity(
+        id=entity.id or uuid4(), name=entity.name, status="verifying" if run_workflow else "unverified"
+    )
     key = f"entity:{created.id}"
     transaction: AbstractAsyncContextManager[AsyncSession]
     if run_workflow:

@@ -59,7 +59,8 @@ class Job(Base):
     due_at: Mapped[float] = mapped_column(default=time.time)
 
 
-engine = create_async_engine(f"sqlite+aiosqlite:///{settings.database}")
+# Names of people are not for the log, where the exceptions' texts go.
+engine = create_async_engine(f"sqlite+aiosqlite:///{settings.database}", hide_parameters=True)
 sessions = async_sessionmaker(engine, expire_on_commit=False)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -248,6 +249,56 @@ def test_entity_that_is_not_there_is_404_and_leaves_no_lock(service: Service) ->
     assert [response.status_code for response in responses] == [404] * 8
 
 
+def test_entity_that_is_not_there_is_an_answer_and_no_crash(service: Service) -> None:
+    """NoResultFound, which SQLAlchemy raises, is an answer with the table's text."""
+    response = service.client.get("/entities/00000000-0000-4000-8000-000000000001")
+
+    assert response.json() == {
+        "code": 404,
+        "message": "Not Found -- The specified resource could not be found.",
+        "status": "failure",
+    }
+    assert "NoResultFound" not in service.log
+
+
+@pytest.mark.parametrize("run_workflow", [False, True])
+def test_creation_that_is_sent_again_is_409_and_leaves_everything_as_it_was(
+    service: Service, run_workflow: bool
+) -> None:
+    """IntegrityError, which SQLAlchemy raises, is an answer; no second workflow begins, and nothing stays locked."""
+    number = str(uuid4())
+    creation = {"id": number, "name": "Ada"}
+    entity = f"/entities/{number}"
+    first = service.client.post("/entities", json=creation)
+    unchanged = service.get(entity)
+
+    again = service.client.post(
+        "/entities", params={"run_workflow": run_workflow}, json={**creation, "name": "A secret name"}
+    )
+    left, jobs, statements = service.get(entity), service.jobs_of(entity), service.log
+    renamed = service.rename(entity, "Grace")
+
+    assert (first.status_code, first.headers["location"]) == (200, entity)
+    assert (again.status_code, again.json()["message"]) == (
+        409,
+        "Conflict -- Could not be completed due to a conflict with the target resource.",
+    )
+    assert (left, jobs, renamed.status_code) == (unchanged, [], 200)
+    assert "IntegrityError is answered with 409" in statements
+    assert "A secret name" not in statements
+
+
+def test_creation_that_is_sent_again_while_the_workflow_runs_is_423(service: Service) -> None:
+    """The entity that is there already is busy, and stays what it is."""
+    creation = {"id": str(uuid4()), "name": "Ada"}
+    service.client.post("/entities", params={"run_workflow": True}, json=creation)
+
+    again = service.client.post("/entities", json=creation)
+    service.wait_for(f"/entities/{creation['id']}", status="verified")
+
+    assert again.status_code == 423
+
+
 def test_worker_that_is_killed_leaves_the_entity_free_in_time_and_nothing_half_done(with_worker: Service) -> None:
     """After SIGKILL in the middle the entity is refused, then free within the lease's time, and never verified."""
     service = with_worker
@@ -341,15 +392,15 @@ def test_entity_is_free_if_its_job_cannot_be_written(with_worker: Service) -> No
     service = with_worker
     entity = service.create(run_workflow=False)
     before = service.get(entity)
-    service.sql("CREATE TRIGGER full BEFORE INSERT ON jobs BEGIN SELECT RAISE(ABORT, 'the disk is full'); END")
+    service.sql("CREATE TRIGGER full BEFORE INSERT ON jobs BEGIN SELECT RAISE(ABORT, 'no more jobs'); END")
     try:
-        # uvicorn closes the connection after a crash; the next request is not to find it half closed.
-        failed = service.client.post(f"{entity}/verify", headers={"connection": "close"})
+        failed = service.client.post(f"{entity}/verify")
     finally:
         service.sql("DROP TRIGGER full")
     unchanged = service.get(entity)
 
-    assert (failed.status_code, failed.json()["message"]) == (500, "Internal Server Error")
+    assert failed.status_code == 409  # what a trigger refuses is an IntegrityError, and never says why
+    assert "no more jobs" not in failed.text
     assert unchanged == before
     assert service.rename(entity, "Grace").status_code == 200
 
