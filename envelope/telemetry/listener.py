@@ -23,7 +23,7 @@ from envelope.signals import Answer, Decision, HandOff, LeaseEnd, LockOutcome, L
 from envelope.telemetry.blocked import BlockedObjects, Promise
 
 #: Of an answer of a storage on the same network, up to the longest deadline.
-_ANSWERS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
+_ANSWERS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
 
 #: Of work that an object is locked for, up to the usual ``max_hold_s``.
 _HOLDS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -89,8 +89,12 @@ class OpenTelemetryListener:
             explicit_bucket_boundaries_advisory=_ANSWERS_S,
         )
         self._breakers = meter.create_gauge(
-            "envelope.storage.breaker.open", "1", "1 while a storage is not asked because it does not answer"
+            "envelope.storage.breaker.open",
+            "{guard}",
+            "Guards of this process that do not ask a storage, because it does not answer",
         )
+        #: Several guards of a kind may share a storage.
+        self._open: dict[tuple[str, str], int] = {}
         self._blocked = BlockedObjects()
 
     @contextmanager
@@ -166,10 +170,17 @@ class OpenTelemetryListener:
         self._answers.record(
             seconds, {"envelope.guard": guard, "envelope.storage": name, "envelope.storage.outcome": answer}
         )
+        if (guard, name) not in self._open:
+            self._count_open(guard, name, 0)
 
     def breaker(self, guard: str, name: str, *, is_open: bool) -> None:
         """Record whether a storage is asked."""
-        self._breakers.set(int(is_open), {"envelope.guard": guard, "envelope.storage": name})
+        # Never below 0: it may have opened before anybody listened.
+        self._count_open(guard, name, max(0, self._open.get((guard, name), 0) + (1 if is_open else -1)))
+
+    def _count_open(self, guard: str, name: str, number: int) -> None:
+        self._open[guard, name] = number
+        self._breakers.set(number, {"envelope.guard": guard, "envelope.storage": name})
 
     def _count_promise(self, operation: str, promise: Promise | None) -> None:
         if promise is not None:

@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 import pytest
 
-from envelope import ObjectLocks, RateLimiter
+from envelope import ObjectLocks, RateLimiter, signals
 from tests.locks.storages.places import eventually, run
 from tests.servers.server import Server
 from tests.telemetry.conftest import Metrics
@@ -53,7 +53,7 @@ def test_breaker_opens_and_closes(metrics: Metrics, own_valkey: Server):
         limiter = RateLimiter("9999/hour", storage=own_valkey.url, timeout_s=0.2)
         async with aclosing(limiter):
             await limiter.check("somebody")
-            assert metrics.read("storage.breaker.open") == {}
+            assert list(metrics.points("storage.breaker.open"))[0].value == 0
             own_valkey.suspend()
             for _ in range(6):
                 await limiter.check("somebody")
@@ -85,3 +85,19 @@ async def test_question_that_nobody_waits_for_is_abandoned(metrics: Metrics, own
     own_valkey.resume()
     await limiter.aclose()
     assert metrics.read("storage.duration", "outcome") == {"answered": 1, "abandoned": 1}
+
+
+def test_breakers_of_one_storage_are_counted_together(metrics: Metrics):
+    """One that asks again says nothing about the other; one that was open before anybody listened is not missed."""
+    listener = signals.listener
+    assert listener is not None
+
+    def number() -> int:
+        (point,) = metrics.points("storage.breaker.open")
+        return int(point.value)
+
+    listener.breaker("locks", "redis://h:1", is_open=False)
+    assert number() == 0
+    for is_open, expected in ((True, 1), (True, 2), (False, 1), (False, 0)):
+        listener.breaker("locks", "redis://h:1", is_open=is_open)
+        assert number() == expected
