@@ -249,8 +249,8 @@ class Lease:
             claim_within_s: Seconds after which the objects are free if nobody has claimed the token.
 
         Returns:
-            The token, for ``locks.claim`` in whatever process. It is a secret: whoever has it has the objects. If
-            it cannot be passed on, ``await lease.release()`` withdraws it.
+            The token, for ``locks.claim`` in whatever process. It is a secret, because whoever has it has the
+            objects. If it cannot be passed on, ``await lease.release()`` withdraws it.
 
         Raises:
             LeaseLostError: The lease has ended.

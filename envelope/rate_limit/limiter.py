@@ -32,9 +32,6 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 #: A request that waits longer for its figures than this is lost anyway.
 _LONGEST_TIMEOUT_S = 30
 
-#: Quotas of one demand: so many a script takes at once.
-_MOST_QUOTAS = 100
-
 #: Plans, and writers of header fields, that are kept; what is computed can come in any combination.
 _MOST_KEPT = 1024
 
@@ -259,12 +256,7 @@ class RateLimiter:
         """
         subject = shorten(subject)
         quotas = await cast(TellingStorage, self.storage).quotas_of(subject)
-        return await self._decide(
-            tuple(
-                Demand(subject, tuple(quotas[first : first + _MOST_QUOTAS]), 0)
-                for first in range(0, len(quotas), _MOST_QUOTAS)
-            )
-        )
+        return await self._decide((Demand(subject, tuple(quotas), 0),) if quotas else ())
 
     async def reset(self, subject: str) -> None:
         """Forget everything that was counted for a subject, for tests and operators.

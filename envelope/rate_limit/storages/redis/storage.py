@@ -127,8 +127,7 @@ class RedisStorage:
         words = await self._lines.here().run(self._scripts.fields, [self._key_of(subject)], Arguments.of())
         if words == [b"!"]:
             raise _foreign()
-        fields = [unquote(word.decode(), errors="surrogateescape") for word in words]
-        return [quota for quota in map(read_field, fields) if quota is not None]
+        return [quota for quota in map(_read_quota, words) if quota is not None]
 
     async def aclose(self) -> None:
         """Close the connection of the running event loop."""
@@ -225,6 +224,13 @@ class _Refusals:
             for demands in generation.pop(subject, ()):
                 for demand in demands:
                     generation.get(demand.subject, {}).pop(demands, None)
+
+
+def _read_quota(word: bytes) -> Quota | None:
+    try:
+        return read_field(unquote(word.decode(), errors="surrogatepass"))
+    except UnicodeDecodeError:
+        return None
 
 
 def _foreign() -> SubjectUnavailableError:

@@ -60,16 +60,27 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(cli.build_group(), ["check", *arguments])
 
 
-def test_help_has_an_example_and_is_quick() -> None:
+@pytest.mark.parametrize(
+    ("command", "example"),
+    [
+        (["check"], "check main:app --writes"),
+        (["locks"], "locks inspect entity:42"),
+        (["limits"], "limits inspect 203.0.113.7"),
+        (["maintenance"], "maintenance on --for 10m"),
+    ],
+)
+def test_help_has_an_example_and_is_quick(command, example) -> None:
     """Nothing heavy is imported for it."""
     code = (
-        "import sys; from envelope import cli\ntry: cli.main()\nfinally: assert 'schemathesis' not in sys.modules"
+        "import sys; from envelope import cli\n"
+        "try: cli.main()\n"
+        "finally: assert not {'schemathesis', 'rich', 'redis', 'valkey', 'limits'} & {*sys.modules}"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", code, "check", "--help"], capture_output=True, text=True, check=True, timeout=20
+        [sys.executable, "-c", code, *command, "--help"], capture_output=True, text=True, check=True, timeout=20
     )
 
-    assert "\n  envelope check main:app --writes\n" in ran.stdout
+    assert f"\n  envelope {example}\n" in ran.stdout
     assert ran.stderr == ""
 
 
@@ -337,18 +348,54 @@ def test_interruption_has_the_exit_code_of_shells(service, tmp_path, source, wor
 @pytest.mark.parametrize("missing", ["click", "rich", "requests", "schemathesis", "uvicorn", "yaml"])
 def test_missing_extra_says_what_to_install(missing, tmp_path) -> None:
     """One line and exit code 2, whatever of it is missing."""
+    assert without(missing, tmp_path, "check", "http://127.0.0.1:9") == (
+        *(2, ""),
+        "envelope check needs more: pip install 'asgi-envelope[check]'\n",
+    )
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["locks", "list"], ["maintenance", "status", "check"]])
+def test_missing_command_line_says_what_to_install(arguments, tmp_path) -> None:
+    """The smaller extra, where nothing is checked."""
+    assert without("click", tmp_path, *arguments) == (
+        *(2, ""),
+        "envelope needs more: pip install 'asgi-envelope[cli]'\n",
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["check", "--help"], ["completion", "zsh"], ["locks", "--help"]]
+)
+def test_smaller_extra_is_enough_for_the_rest(arguments, tmp_path) -> None:
+    """Without what only a check needs."""
+    code, output, errors = without("schemathesis", tmp_path, *arguments)
+
+    assert (code, errors) == (0, "")
+    assert output
+
+
+@pytest.mark.parametrize("library", ["redis", "valkey"])
+def test_missing_client_library_says_what_to_install(library, tmp_path) -> None:
+    """As the service itself would say."""
+    code, output, errors = without(library, tmp_path, "locks", "list", "--storage", f"{library}://127.0.0.1:9")
+
+    assert (code, output) == (2, "")
+    assert f"install asgi-envelope[{library}]" in errors
+    assert errors.count("\n") == 1
+
+
+def without(missing: str, folder: Path, *arguments: str) -> tuple[int, str, str]:
+    """Run the command line where a package is not installed."""
     code = f"import sys; sys.modules[{missing!r}] = None; from envelope.cli import main; main()"
     ran = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, "check", "http://127.0.0.1:9"],
-        cwd=tmp_path,
+        [sys.executable, "-W", "ignore", "-c", code, *arguments],
+        cwd=folder,
         capture_output=True,
         text=True,
         check=False,
         timeout=20,
     )
-
-    assert (ran.returncode, ran.stdout) == (2, "")
-    assert ran.stderr == "envelope check needs more: pip install 'asgi-envelope[check]'\n"
+    return ran.returncode, ran.stdout, ran.stderr
 
 
 def test_main_ends_the_process(monkeypatch, capsys) -> None:
@@ -359,6 +406,15 @@ def test_main_ends_the_process(monkeypatch, capsys) -> None:
     assert ended.value.code == 0
 
     monkeypatch.setitem(sys.modules, "click", None)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert "asgi-envelope[cli]" in capsys.readouterr().err
+
+    def unchecked() -> None:
+        raise ModuleNotFoundError("No module named 'schemathesis'", name="schemathesis.core")
+
+    monkeypatch.setattr(cli, "build_group", unchecked)
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 2
@@ -404,7 +460,7 @@ def test_module_can_be_run(monkeypatch) -> None:
     monkeypatch.setattr(sys, "argv", ["envelope", "--version"])
 
     with pytest.raises(SystemExit, match="0"):
-        runpy.run_path(cli.__file__, run_name="__main__")
+        runpy.run_module("envelope.cli", run_name="__main__")
 
 
 def test_progress_is_shown_on_a_terminal(service) -> None:

@@ -1,0 +1,127 @@
+"""Which storage is asked, and what is told when that is not possible: one line, soon, and no password."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+
+import pytest
+
+from tests.cli.running import read, run, start
+
+#: This machine may be busy.
+pytestmark = pytest.mark.timeout(60)
+
+COMMANDS = [["locks", "list"], ["locks", "inspect", "a"], ["limits", "inspect", "ada"], ["maintenance", "status"]]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("memory://", "memory:// is the memory of the service's own process"),
+        ("localhost", "this is no URL; write it as 'redis://host:6379/0'"),
+        ("redi://u:s3cret@h", "'redi'"),
+        ("redis://u:s3cret@h:port", "storage redis://h"),
+        ("redis://u:s3c@ret@h/x@y", "percent-encode"),
+        ("redis://u:s3cret@h/no", "is no database"),
+        ("redis://u:s3cret@[::1", "storage is no URL"),
+        ("redis+sentinel://u:s3cret@h", "name the service"),
+        ("", "Missing option '--storage'"),
+        ("redi\x1b[31m://h", "Error: "),
+    ],
+)
+def test_url_that_is_of_no_use(command, url, words) -> None:
+    """Wherever it was given, and whatever is wrong with it."""
+    results = [run(*command, ENVELOPE_STORAGE=url)]
+    if url:
+        results.append(run(*command, "--storage", url))
+    for result in results:
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert words in result.stderr
+        assert "s3cret" not in result.stderr
+        assert "\x1b" not in result.stderr
+        assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("form", ["", "+sentinel", "+cluster"])
+@pytest.mark.parametrize("library", ["redis", "valkey"])
+def test_nobody_listens(command, form, library) -> None:
+    """One line on standard error, without what the client libraries show of themselves."""
+    url = f"{library}{form}://u:s3cret@127.0.0.1:9/{'service' if form == '+sentinel' else '0'}"
+    result = run(*command, ENVELOPE_STORAGE=url)
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"Error: {library}{form}://127.0.0.1:9/")
+    assert " does not answer: " in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "s3cret" not in result.stderr
+    assert "<" not in result.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_server_that_hangs(own_valkey, command) -> None:
+    """Is given up after the timeout."""
+    own_valkey.suspend()
+    begun = time.monotonic()
+    result = run(*command, "--timeout", "0.2", "--storage", own_valkey.url)
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"Error: {own_valkey.url} does not answer: no answer within ")
+    assert result.stderr.count("\n") == 1
+    assert time.monotonic() - begun < 10
+
+
+def test_password_is_not_shown(own_valkey) -> None:
+    """Nor are options, in which it may stand as well."""
+    own_valkey.call("CONFIG", "SET", "requirepass", "s3cret")
+    where = f"redis://:s3cret@{own_valkey.address}/0?client_name=s3cret"
+    assert read("locks", "list", "--storage", where)["storage"] == own_valkey.url
+    for option in ("", "other@"):
+        wrong = where.replace(":s3cret@", f":{option}" if option else "").replace("?client_name=s3cret", "")
+        result = run("locks", "list", "--storage", wrong)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.startswith(f"Error: {own_valkey.url} does not answer: Authentication")
+        assert "other" not in result.stderr
+
+
+def test_log_of_the_caller_stays_as_it_was(caplog) -> None:
+    """What is told in one line is not told again by Python's last resort."""
+    handlers = list(logging.getLogger("envelope").handlers)
+    run("locks", "list", "--storage", "redis://127.0.0.1:9")
+    assert logging.getLogger("envelope").handlers == handlers
+
+
+def test_nothing_else_is_on_standard_error_of_a_process() -> None:
+    """Also where nobody has set up a log."""
+    output, errors = start("locks", "list", ENVELOPE_STORAGE="redis://127.0.0.1:9").communicate(timeout=40)
+
+    assert output == ""
+    assert errors.startswith("Error: redis://127.0.0.1:9 does not answer")
+    assert errors.count("\n") == 1
+
+
+def test_interrupted_command_ends_quietly(own_valkey) -> None:
+    """While it waits for an answer: exit code 130."""
+    before = int(own_valkey.call("INFO", "stats")["total_connections_received"])
+    own_valkey.suspend()
+    process = start("locks", "list", "--timeout", "30", ENVELOPE_STORAGE=own_valkey.url)
+    deadline = time.monotonic() + 20
+    while not connections_to(own_valkey.port) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=40)
+    own_valkey.resume()
+
+    assert before >= 0
+    assert (process.returncode, output) == (130, "")
+    assert "Traceback" not in errors
+
+
+def connections_to(port: int) -> bool:
+    """Tell whether somebody has connected to a port of this machine, as the kernel sees it."""
+    with open("/proc/net/tcp") as table:
+        rows = [line.split() for line in table.readlines()[1:]]
+    return any(row[2].endswith(f":{port:04X}") and row[3] == "01" for row in rows)
