@@ -19,6 +19,7 @@ from envelope.errors.tree import (
 from envelope.install import install
 from envelope.locks.lease import Lease, LeaseLostError
 from envelope.locks.object_locks import ObjectLocks
+from envelope.maintenance.maintenance import Maintenance
 from envelope.openapi.declarations import failures
 from envelope.rate_limit.address import ClientAddress, client_address
 from envelope.rate_limit.limiter import RateLimiter
@@ -41,6 +42,7 @@ __all__ = [
     "InternalServerError",
     "Lease",
     "LeaseLostError",
+    "Maintenance",
     "MethodNotAllowedError",
     "NotFoundError",
     "ObjectLockedError",

@@ -24,6 +24,8 @@ from envelope.errors.tree import ConfigurationError
 from envelope.locks.endpoints import check_guarded
 from envelope.locks.middleware import LocksMiddleware
 from envelope.locks.object_locks import ObjectLocks
+from envelope.maintenance.maintenance import Maintenance
+from envelope.maintenance.middleware import MaintenanceMiddleware
 from envelope.openapi.serving import Describer
 from envelope.rate_limit.limiter import RateLimiter
 from envelope.rate_limit.middleware import RateLimitMiddleware
@@ -42,6 +44,7 @@ def install(
     errors: ErrorMap | None = None,
     rate_limiter: RateLimiter | None = None,
     locks: ObjectLocks | None = None,
+    maintenance: Maintenance | None = None,
     exempt: Sequence[str] = (),
     success_status: SuccessStatus = "always-200",
     shape: Shape = Shape(),  # noqa: B008 - frozen
@@ -58,6 +61,7 @@ def install(
         errors: Domain exception -> failure.
         rate_limiter: Answers 429 above its limits, and says on every answer how much is left.
         locks: Answers 423 while an object is being changed; its guards stand at the endpoints.
+        maintenance: Answers 503 while it is on.
         exempt: Paths, relative to the root path, whose output is sent as it is: ``"/oauth/token"`` is
             that path, ``"/hooks/*"`` all below it.
         success_status: ``"always-200"`` sends 201, 202 and the like as 200, and a 204 as 200 with
@@ -75,15 +79,19 @@ def install(
         raise ConfigurationError(f"rate_limiter is {rate_limiter!r}; give a RateLimiter('20/second')")
     if locks is not None and not isinstance(locks, ObjectLocks):
         raise ConfigurationError(f"locks is {locks!r}; give an ObjectLocks()")
+    if maintenance is not None and not isinstance(maintenance, Maintenance):
+        raise ConfigurationError(f"maintenance is {maintenance!r}; give a Maintenance()")
     convention = Convention(
         errors=errors, exempt=exempt, success_status=success_status, shape=shape, echo_values=echo_values
     )
-    describer = Describer(app, convention, rate_limiter, _installed.__contains__)
+    describer = Describer(app, convention, rate_limiter, maintenance, _installed.__contains__)
     describer.stand_in()
     build = app.build_middleware_stack
 
     def guards() -> list[Middleware]:
         found = []
+        if maintenance is not None:
+            found.append(Middleware(MaintenanceMiddleware, maintenance, convention.writer))
         if rate_limiter is not None:
             found.append(Middleware(RateLimitMiddleware, rate_limiter, convention.writer, app.routes))
         if locks is not None:

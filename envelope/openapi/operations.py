@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from starlette.applications import Starlette
 from starlette.routing import Host, Mount, Router
 
+from envelope.maintenance.maintenance import Maintenance
 from envelope.openapi.document import Facts, Operations
 from envelope.rate_limit.limiter import RateLimiter
 from envelope.rate_limit.plans import Plan
@@ -69,13 +70,16 @@ def _routed_behind(app: Any) -> Any:
     return app
 
 
-def read_operations(site: Site, exemptions: Exemptions, limiter: RateLimiter | None) -> Operations:
+def read_operations(
+    site: Site, exemptions: Exemptions, limiter: RateLimiter | None, maintenance: Maintenance | None
+) -> Operations:
     """Read what stands behind the operations of an application.
 
     Args:
         site: The application and where it stands.
         exemptions: Of the installation that its answers go through.
         limiter: Of the same.
+        maintenance: Of the same.
     """
     from fastapi.routing import APIRoute, iter_route_contexts  # noqa: PLC0415 - FastAPI is optional
 
@@ -91,6 +95,8 @@ def read_operations(site: Site, exemptions: Exemptions, limiter: RateLimiter | N
             if limiter is not None:
                 plan = _plan_of(method, context.path or "", site, plans) or limiter.plan
                 refusals |= set(limiter.refusals(plan))
+            if maintenance is not None and not maintenance.exempt.cover(site.prefix + template):
+                refusals.add(503)
             operations[template, method.lower()] = Facts(
                 is_exempt=is_exempt(method, template, context.endpoint),
                 refusals=frozenset(refusals),

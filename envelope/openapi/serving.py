@@ -12,6 +12,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 
+from envelope.maintenance.maintenance import Maintenance
 from envelope.openapi.document import EXTENSION, describe_document
 from envelope.openapi.operations import Site, read_operations, sites_in
 from envelope.rate_limit.limiter import RateLimiter
@@ -26,6 +27,7 @@ class Describer:
         app: Is installed.
         convention: Of the installation.
         limiter: Of the installation.
+        maintenance: Of the installation.
         is_installed: Tells the mounted applications that own their answers.
     """
 
@@ -34,11 +36,13 @@ class Describer:
         app: Starlette,
         convention: Convention,
         limiter: RateLimiter | None,
+        maintenance: Maintenance | None,
         is_installed: Callable[[Starlette], bool],
     ) -> None:
         self._site = Site(app, (), getattr(app, "root_path", ""))
         self._convention = convention
         self._limiter = limiter
+        self._maintenance = maintenance
         self._is_installed = is_installed
 
     def stand_in(self) -> None:
@@ -55,7 +59,7 @@ class Describer:
         limiter, convention = self._limiter, self._convention
         return describe_document(
             document,
-            read_operations(site, convention.exemptions, limiter),
+            read_operations(site, convention.exemptions, limiter, self._maintenance),
             shape=convention.writer.shape,
             always_200=convention.always_200,
             limit_fields=limiter.field_names if limiter is not None else (),

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from starlette.requests import HTTPConnection, Request
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
-from starlette.websockets import WebSocket
 
 from envelope import signals
 from envelope.errors.tree import ApiError, RateLimitedError
@@ -20,7 +19,7 @@ from envelope.wire.bodies import BodyWriter
 from envelope.wire.exchange import KEY as EXCHANGE
 from envelope.wire.failure_response import render_failure
 from envelope.wire.lifespan import serve_beside
-from envelope.wire.websockets import deny
+from envelope.wire.websockets import refuse
 
 
 class RateLimitMiddleware:
@@ -81,7 +80,7 @@ class RateLimitMiddleware:
         except ApiError as failure:
             if scope["type"] == "http":
                 raise  # the FailureNet answers it
-            await self._deny(failure, scope, receive, send)
+            await refuse(self._writer, failure, scope, receive, send)
             return
         if verdicts:
             if plan.has_shadow or signals.listener is not None:
@@ -98,15 +97,10 @@ class RateLimitMiddleware:
 
     async def _refuse(self, verdicts: list[Verdict], scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
-            await self._deny(self._limiter.refusal(verdicts), scope, receive, send)
+            await refuse(self._writer, self._limiter.refusal(verdicts), scope, receive, send)
             return
         for message in self._refusal.messages(scope, self._limiter.describe_refusal(verdicts)):
             await send(message)
-
-    async def _deny(self, failure: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await deny(WebSocket(scope, receive, send), failure, render_failure(self._writer, failure))
-        if response is not None:
-            await response(scope, receive, send)
 
 
 def _connection(scope: Scope) -> HTTPConnection:

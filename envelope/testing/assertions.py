@@ -92,7 +92,7 @@ def assert_failure(
         shape: Of the envelopes.
 
     Returns:
-        The message, as it stands in the body: a text, or ``{"error_code": ..., "message": ...}``.
+        The message as it stands in the body, a text or ``{"error_code": ..., "message": ...}``.
 
     Raises:
         AssertionError: It is not; the message says what came.

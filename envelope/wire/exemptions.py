@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from starlette.types import Scope
 
 from envelope.errors.tree import ConfigurationError
-from envelope.wire.paths import route_path
+from envelope.wire.paths import PathPatterns, route_path
 from envelope.wire.token_urls import TokenUrls, declared_urls, names
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
@@ -55,9 +55,7 @@ class Exemptions:
     """
 
     def __init__(self, patterns: Sequence[str] = ()) -> None:
-        _check_patterns(patterns)
-        self._paths = frozenset(pattern for pattern in patterns if not pattern.endswith("*"))
-        self._prefixes = tuple(pattern[:-1] for pattern in patterns if pattern.endswith("*"))
+        self._paths = PathPatterns(patterns)
         #: Whether any path is exempt; without one nobody has to ask.
         self.have_paths = bool(patterns)
         self._marked: dict[object, bool] = {}
@@ -65,8 +63,7 @@ class Exemptions:
 
     def cover_path(self, scope: Scope) -> bool:
         """Tell whether the path is exempt; asked before routing, because mounts change the root path."""
-        path = route_path(scope)
-        return path in self._paths or path.startswith(self._prefixes)
+        return self._paths.cover(route_path(scope))
 
     def cover_endpoint(self, scope: Scope) -> bool:
         """Tell whether the endpoint is exempt; asked after routing."""
@@ -90,7 +87,7 @@ class Exemptions:
         urls = declared_urls(app)
 
         def is_exempt(method: str, template: str, endpoint: object) -> bool:
-            if self.cover_path({"path": prefix + template}) or _is_marked(endpoint):
+            if self._paths.cover(prefix + template) or _is_marked(endpoint):
                 return True
             return method == "POST" and names(urls, {"path": root_path + template, "root_path": root_path})
 
@@ -106,23 +103,3 @@ def _is_documentation(endpoint: object) -> bool:
     return getattr(endpoint, "__module__", None) == "fastapi.applications" and getattr(
         endpoint, "__qualname__", ""
     ).startswith("FastAPI.setup.<locals>.")
-
-
-def _check_patterns(patterns: object) -> None:
-    if isinstance(patterns, str):
-        raise ConfigurationError(f"exempt is {patterns!r}; give a list of paths: exempt=[{patterns!r}]")
-    if not isinstance(patterns, Sequence):
-        raise ConfigurationError(f"exempt is {patterns!r}; give a list of paths: exempt=['/hooks/*']")
-    for pattern in patterns:
-        _check_pattern(pattern)
-
-
-def _check_pattern(pattern: object) -> None:
-    if not isinstance(pattern, str):
-        raise ConfigurationError(f"exempt holds {pattern!r}; a pattern is a string such as '/oauth/token'")
-    if not pattern.startswith("/"):
-        raise ConfigurationError(f"exempt holds {pattern!r}; a path begins with '/': {'/' + pattern!r}")
-    if "?" in pattern or "#" in pattern:
-        raise ConfigurationError(f"exempt holds {pattern!r}; a path has no query and no fragment")
-    if "*" in pattern and not (pattern.endswith("/*") and pattern.count("*") == 1):
-        raise ConfigurationError(f"exempt holds {pattern!r}; '*' stands only at the end, after '/': '/hooks/*'")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from starlette.responses import Response
-from starlette.types import Message, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from envelope.errors.tree import ApiError
+from envelope.wire.bodies import BodyWriter
+from envelope.wire.failure_response import render_failure
 
 #: Where the last of these two messages of a websocket is noted.
 _STATE = "envelope.websocket"
@@ -42,3 +44,18 @@ async def deny(websocket: WebSocket, failure: ApiError, response: Response) -> R
         # 1008: the client did something that it may not; 1011: we failed (RFC 6455, 7.4.1).
         await websocket.close(1008 if failure.status_code < 500 else 1011, reason)
     return None
+
+
+async def refuse(writer: BodyWriter, failure: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Refuse a websocket before the application sees it.
+
+    Args:
+        writer: The shape of the body.
+        failure: What is said.
+        scope: Of the websocket.
+        receive: Of the server.
+        send: Of the server.
+    """
+    response = await deny(WebSocket(scope, receive, send), failure, render_failure(writer, failure))
+    if response is not None:
+        await response(scope, receive, send)

@@ -1,0 +1,1 @@
+"""The fuzzing of a whole service: any request, any endpoint, and what has to hold whatever they do."""
