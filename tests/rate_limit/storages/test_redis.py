@@ -41,6 +41,23 @@ def test_keys_live_as_long_as_they_matter(valkey: Server, strategy, quotas):
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("cost", [0, 1, 3])
+def test_what_is_settled_lives_no_longer(valkey: Server, strategy, cost):
+    """Whatever is left of it, or added: no key stays for ever."""
+    valkey.flush()
+
+    async def main() -> None:
+        storage = RedisStorage(valkey.url, strategy, timeout_s=2)
+        async with aclosing(storage):
+            await settle([await storage.decide((Demand("ada", (MINUTE,), 2, is_work=True),))], cost)
+
+    asyncio.run(main())
+
+    lifetimes = [valkey.call("PTTL", key) for key in valkey.call("KEYS", "*")]
+    assert all(0 < lifetime <= MINUTE.window_ms * WINDOWS[strategy] + 1 for lifetime in lifetimes), lifetimes
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_second_quota_keeps_what_the_first_needs(valkey: Server, strategy):
     """A shorter window that begins later does not shorten the life of the hash."""
     valkey.flush()

@@ -86,10 +86,11 @@ local function change(quota, difference, taken_at)
     local cost = cost_of(entry)
     local back = math.min(cost, -difference)
     if back > 0 then
-      redis.call('ZREM', quota.log, entry)
+      -- What is left first: a log without entries is gone, and the next one would have no end.
       if cost > back then
         redis.call('ZADD', quota.log, taken_at, string.format('%s %d', string.match(entry, '^%d+'), cost - back))
       end
+      redis.call('ZREM', quota.log, entry)
       difference = difference + back
       quota.total = math.max(0, quota.total - back)
       quota.is_changed = true
