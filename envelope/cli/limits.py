@@ -13,9 +13,10 @@ import click
 
 from envelope.cli.durations import spell
 from envelope.cli.storages import Place, ask, check_terminal, confirm, with_storage
-from envelope.cli.tables import Column, ToolError, iso, printable, write_json, write_lines, write_table
+from envelope.cli.tables import Column, ToolError, iso, write_json, write_lines, write_table
 from envelope.rate_limit.quotas import Quota, Strategy
 from envelope.storage.urls import REDIS_SCHEMES, read_url
+from envelope.terminal import printable
 
 #: Keys the digests that stand for subjects. Not an option: everybody on a machine sees the arguments of a command.
 _SECRET = "ENVELOPE_KEY_SECRET"  # noqa: S105

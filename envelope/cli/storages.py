@@ -15,10 +15,11 @@ from urllib.parse import urlsplit
 
 import click
 
-from envelope.cli.tables import ToolError, printable, write_lines
+from envelope.cli.tables import ToolError, write_lines
 from envelope.errors.tree import ConfigurationError, ServiceUnavailableError
 from envelope.events import LOCKS_FOREIGN_KEYS, MAINTENANCE_UNREADABLE
 from envelope.storage.urls import check_namespace, read_url
+from envelope.terminal import printable
 
 #: What is in the log and nowhere else.
 _NOTED = frozenset({LOCKS_FOREIGN_KEYS.name, MAINTENANCE_UNREADABLE.name})

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 import click
 
+from envelope.terminal import printable
+
 #: Of the shapes of ``--json``; a change that adds keys does not change it.
 _VERSION = 1
 
@@ -40,11 +42,6 @@ class Column(NamedTuple):
     name: str
     is_whole: bool = False
     is_extra: bool = False
-
-
-def printable(text: object) -> str:
-    """Spell out what is not seen: it must neither act on a terminal nor make lines."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in str(text))
 
 
 def write_lines(*lines: str, err: bool = False) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from envelope.conformance.exchanges import Fields
+from envelope.terminal import printable
 
 #: What a shell makes of Ctrl-C.
 _INTERRUPTED = 130
@@ -188,7 +189,7 @@ def _check(target: str, form: str, output: str, options: Mapping[str, Any]) -> i
             report = checking.check(target, checking.Options(**options), progress)
         _write(lambda file: reports.write_report(report, form, file), output)
     except serving.TargetError as error:
-        raise _NothingToCheckError(reports.printable(str(error))) from error
+        raise _NothingToCheckError(printable(str(error))) from error
     except _NothingToCheckError:
         raise
     except Exception:  # noqa: BLE001 - told, and not taken for a departure
@@ -228,8 +229,6 @@ def _progress() -> Iterator[Callable[[int, int, str], None]]:
     from rich.console import Console  # noqa: PLC0415
     from rich.markup import escape  # noqa: PLC0415
     from rich.progress import Progress  # noqa: PLC0415
-
-    from envelope.conformance.reports import printable  # noqa: PLC0415
 
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("starting", total=None)

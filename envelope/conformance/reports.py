@@ -17,6 +17,7 @@ from rich.text import Text
 from envelope.conformance.checking import Report
 from envelope.conformance.findings import Finding
 from envelope.conformance.ledger import Counted
+from envelope.terminal import printable
 
 #: Of the shape of ``--format json``; a change that adds keys does not change it.
 _JSON_VERSION = 1
@@ -117,11 +118,6 @@ def _count(number: int, noun: str) -> str:
 
 def _rows(report: Report) -> Iterator[tuple[Finding, int]]:
     return ((each.finding, each.times) for each in report.findings)
-
-
-def printable(text: str) -> str:
-    """Spell out what is not seen: what a service sends must not act on a terminal, make lines, nor break XML."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 # For machines

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from envelope import cli
 from envelope.cli.durations import Duration, spell
-from envelope.cli.tables import iso, printable
+from envelope.cli.tables import iso
+from envelope.terminal import printable
 from tests.cli.running import lock
 
 

@@ -121,7 +121,7 @@ def _judge_response(case: Case, start: Message, body: bytes) -> None:
     if fields.get(b"content-encoding") == b"gzip":
         body = gzip.decompress(body)
     # FastAPI's list of problems quotes what was sent; what an application writes otherwise is its own to say.
-    is_list_of_problems = _own_status(case) == 422 and fields.get(b"content-type") == b"application/json"
+    is_list_of_problems = _own_status(case) == 422 and (b"content-type", b"application/json") in _own_headers(case)
     is_said = SECRET in repr(case.script.value) or (SECRET.encode() in _own_body(case) and not is_list_of_problems)
     if SECRET.encode() in body and not is_said and not _is_passed(case):
         raise Broken("a secret")

@@ -38,11 +38,12 @@ _FLAT_MB_PER_H = 20
 #: Seconds between two samples, and for which the storage's server is gone.
 _PAUSE_S, _OUTAGE_S = 1.0, 2.0
 
-#: Threads of the framework's pool end when they have been idle for 10 s and somebody asks for another.
+#: Threads of the framework's pool end when they have been idle for 10 s and somebody asks for another; servers
+#: close a connection that nobody uses sooner.
 _POOL_IDLE_S = 11
 
-#: For so long a server keeps a connection that nobody uses, and a little longer.
-_KEPT_OPEN_S = 7
+#: After so long a server has noticed that a client is gone.
+_CLOSED_S = 2
 
 #: Each shows that a part of the load was there.
 _SEEN = (
@@ -109,7 +110,7 @@ def soak(name: str, seconds: float, rate: float, *, waits: bool) -> Report:
             return Sample(time.monotonic() - begun, *read_process(pid), tasks, keys)
 
         _finish(_start_load(service, storage, 2, 20))
-        _rest(waits=waits)
+        _rest(service, waits=waits)
         before = sample()
         begun = time.monotonic()
         load = _start_load(service, storage, seconds, rate)
@@ -125,11 +126,11 @@ def soak(name: str, seconds: float, rate: float, *, waits: bool) -> Report:
             with suppress(http.client.HTTPException, OSError):
                 samples.append(sample())
         seen = _finish(load)
-        _rest(waits=waits)
+        _switch_off_and_on(service, storage)
+        _rest(service, waits=waits)
         if waits:  # the pool looks at its threads when it is asked for one
             _finish(_start_load(service, storage, 2, 20))
-            time.sleep(_KEPT_OPEN_S)
-        _switch_off_and_on(service, storage)
+            _rest(service, waits=True)
         wait_until(
             lambda: not find_locked(storage), within_s=_LEASES_S, told=lambda: f"{find_locked(storage)} free"
         )
@@ -151,7 +152,12 @@ def _switch_off_and_on(service: ServiceProcess, storage: Server) -> None:
     switch = make_switch(storage.url)
     for act, status in ((switch.start, 503), (switch.stop, 200)):
         act()
-        wait_until(lambda: service.ask("/things/1") == status, within_s=5, told=lambda: f"{status}")  # noqa: B023
+        wait_until(lambda: _asks(service) == status, within_s=5, told=lambda: f"{status}")  # noqa: B023
+
+
+def _asks(service: ServiceProcess) -> int:
+    time.sleep(0.2)  # each question is a connection
+    return service.ask("/things/1")
 
 
 def _start_load(service: ServiceProcess, storage: Server, seconds: float, rate: float) -> subprocess.Popen[bytes]:
@@ -170,9 +176,9 @@ def _finish(load: subprocess.Popen[bytes]) -> dict[str, Any]:
     return dict(json.loads(printed))
 
 
-def _rest(*, waits: bool) -> None:
-    if waits:
-        time.sleep(_POOL_IDLE_S)
+def _rest(service: ServiceProcess, *, waits: bool) -> None:
+    time.sleep(_POOL_IDLE_S if waits else _CLOSED_S)
+    service.ask("/rest")
 
 
 def _judge(report: Report, illegal: list[str]) -> list[str]:

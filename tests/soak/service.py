@@ -1,6 +1,7 @@
 """The service of the soak: everything on, and an endpoint for each thing that a request can do."""
 
 import asyncio
+import gc
 import os
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -102,6 +103,11 @@ def _add_answers(app: FastAPI, figures: InMemoryMetricReader) -> None:
     async def state() -> dict[str, int]:
         figures.get_metrics_data()  # as an exporter does
         return {"pid": os.getpid(), "tasks": len(asyncio.all_tasks())}
+
+    @app.get("/rest")
+    async def rest() -> int:
+        # Some servers leave the connections of clients that have hung up to the collector.
+        return gc.collect()
 
     @app.get("/things/{number}")
     async def read(number: int) -> dict[str, Any]:
