@@ -132,11 +132,9 @@ def log_event(
         exc_info: The exception whose traceback is written along; True for the one that is being handled.
         values: All that the text names.
     """
-    logger.log(
-        event.level,
-        event.text,
-        *((values,) if values else ()),
-        exc_info=exc_info,
-        extra={"event_name": event.name, **values},
-        stacklevel=2,
-    )
+    arguments = (values,) if values else ()
+    try:
+        extra = {"event_name": event.name, **values}
+        logger.log(event.level, event.text, *arguments, exc_info=exc_info, extra=extra, stacklevel=2)
+    except KeyError:  # a record factory of the application's gives records an attribute of this name
+        logger.log(event.level, event.text, *arguments, exc_info=exc_info, stacklevel=2)

@@ -53,8 +53,8 @@ class Listener(Protocol):
     def lock(self, operation: str, keys: Sequence[str], outcome: LockOutcome, seconds: float) -> None:
         """Hear how an attempt to take objects ended, and how long that took."""
 
-    def refusal(self, operation: str, key: str, held_for: str, fence: int, retry_after_s: float) -> None:
-        """Hear which hold an operation was refused for, and when it was told to come back."""
+    def refusal(self, key: str, held_for: str, *, age_s: float, retry_after_s: int) -> None:
+        """Hear which operation has the object that somebody was refused, for how long, and when to come back."""
 
     def lease_end(self, operation: str, end: LeaseEnd, seconds: float) -> None:
         """Hear how long objects were held."""
@@ -64,9 +64,6 @@ class Listener(Protocol):
 
     def hand_off(self, outcome: HandOff) -> None:
         """Hear what became of a token."""
-
-    def pending_hand_offs(self, change: int) -> None:
-        """Hear that more or fewer of this process's tokens wait to be claimed."""
 
     def storage(self, guard: str, name: str, answer: Answer, seconds: float) -> None:
         """Hear how long a storage took."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, suppress
@@ -31,7 +32,7 @@ from envelope.locks.lease import Lease, LeaseLostError
 from envelope.locks.retry_after import retry_after_s
 from envelope.locks.storages.opening import open_storage
 from envelope.routing.endpoints import Endpoint
-from envelope.signals import LockOutcome
+from envelope.signals import Listener, LockOutcome
 from envelope.storage.errors import StorageUnavailableError
 from envelope.storage.urls import check_namespace
 
@@ -410,16 +411,22 @@ class ObjectLocks:
             if listener is not None and outcome is not None:
                 listener.lock(operation, keys, outcome, time.perf_counter() - begun)
         if isinstance(answer, Refusal):
-            raise _refuse(operation, answer.holders)
+            raise _refuse(operation, answer.holders, listener)
         return answer
 
     async def _look(self, keys: tuple[str, ...]) -> None:
         """Refuse if an object is busy, as far as that is known."""
+        listener = signals.listener
+        begun = 0.0 if listener is None else time.perf_counter()
         with suppress(StorageUnavailableError):  # reads go on
             for key in check_keys(keys):
                 holder = None if find(self.storage, key) is not None else await self.storage.inspect(key)
                 if holder is not None:
-                    raise _refuse(_name_operation(key), [holder])
+                    operation = _name_operation(key)
+                    if listener is not None:
+                        listener.lock(operation, keys, "refused", time.perf_counter() - begun)
+                    # Not when to come back: whether a read could come back is nobody's to see.
+                    raise _refuse(operation, [holder], None)
 
     async def _claim(self, token: str) -> Lease:
         try:
@@ -462,7 +469,7 @@ def _name_operation(key: str) -> str:
     return (request and name_of(request.scope)) or key.partition(":")[0]
 
 
-def _refuse(operation: str, holders: Sequence[Holder]) -> ObjectLockedError:
+def _refuse(operation: str, holders: Sequence[Holder], listener: Listener | None) -> ObjectLockedError:
     for holder in holders if logger.isEnabledFor(logging.INFO) else ():
         log_event(
             logger,
@@ -474,10 +481,11 @@ def _refuse(operation: str, holders: Sequence[Holder]) -> ObjectLockedError:
             age_s=holder.age_ms / 1000,
             fence=holder.fence,
         )
-    wait_s = retry_after_s(holders)
-    if signals.listener is not None:
+    wait_s = math.ceil(retry_after_s(holders))  # as it is sent
+    if listener is not None:
         for holder in holders:
-            signals.listener.refusal(operation, holder.key, holder.operation, holder.fence, wait_s)
+            age_s = holder.age_ms / 1000
+            listener.refusal(holder.key, holder.operation, age_s=age_s, retry_after_s=wait_s)
     return ObjectLockedError(retry_after=wait_s, headers={"Cache-Control": "no-store"})
 
 

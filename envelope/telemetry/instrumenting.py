@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from envelope import signals
 from envelope.errors.tree import ConfigurationError
-from envelope.signals import listen
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -15,8 +15,8 @@ def instrument(*, meter_provider: MeterProvider | None = None) -> None:
     """Measure failures, rate limits, locks and storages with OpenTelemetry, in this process.
 
     Call it once when a process begins, in services and in workers; it does not matter whether applications and
-    guards are made before or after it. A second call takes the place of the first. What is measured stands in
-    ``docs/reference/telemetry.md``.
+    guards are made before or after it. A second call with the same provider changes nothing; one with another
+    provider takes its place. What is measured stands in ``docs/reference/telemetry.md``.
 
     Args:
         meter_provider: Where the metrics go; None means the global one, also if it is set later.
@@ -32,9 +32,11 @@ def instrument(*, meter_provider: MeterProvider | None = None) -> None:
         raise ConfigurationError(
             "instrument() needs opentelemetry-api; install it: pip install 'asgi-envelope[otel]'"
         ) from error
-    listen(OpenTelemetryListener(meter_provider))
+    known = signals.listener
+    if not isinstance(known, OpenTelemetryListener) or known.meter_provider is not meter_provider:
+        signals.listen(OpenTelemetryListener(meter_provider))
 
 
 def uninstrument() -> None:
     """Measure nothing any more."""
-    listen(None)
+    signals.listen(None)

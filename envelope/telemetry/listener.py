@@ -15,12 +15,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.metadata import version
 
-from opentelemetry.metrics import MeterProvider, get_meter
+from opentelemetry.metrics import MeterProvider, Observation, get_meter
 from opentelemetry.trace import INVALID_SPAN, Span, get_current_span
 from opentelemetry.util.types import AttributeValue
 
+from envelope.locks.storages.redis.heart import count_offers
 from envelope.signals import Answer, Decision, HandOff, LeaseEnd, LockOutcome, LossCause
-from envelope.telemetry.blocked import BlockedObjects, Promise
+from envelope.telemetry.blocked import BlockedObjects, Return
 
 #: Of an answer of a storage on the same network, up to the longest deadline.
 _ANSWERS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
@@ -43,6 +44,7 @@ class OpenTelemetryListener:
     """
 
     def __init__(self, meter_provider: MeterProvider | None = None) -> None:
+        self.meter_provider = meter_provider
         meter = get_meter("envelope", version("asgi-envelope"), meter_provider)
         self._failures = meter.create_counter(
             "envelope.failures", "{failure}", "Failures sent, by status and error code"
@@ -76,8 +78,11 @@ class OpenTelemetryListener:
         )
         self._losses = meter.create_counter("envelope.lock.lost", "{lease}", "Leases lost, by cause")
         self._hand_offs = meter.create_counter("envelope.lock.hand_offs", "{token}", "What became of tokens")
-        self._pending = meter.create_up_down_counter(
-            "envelope.lock.hand_offs.pending", "{token}", "Tokens of this process that wait to be claimed"
+        meter.create_observable_up_down_counter(
+            "envelope.lock.hand_offs.pending",
+            [lambda _: [Observation(count_offers())]],
+            "{token}",
+            "Tokens of this process that wait to be claimed",
         )
         self._promises = meter.create_counter(
             "envelope.lock.retry_after", "{promise}", "Whether an object was free when Retry-After had said so"
@@ -136,16 +141,17 @@ class OpenTelemetryListener:
         self._acquisitions.record(seconds, attributes)
         _annotate({**attributes, "envelope.lock.acquire.duration": seconds})
         for key in keys if outcome == "granted" else ():
-            blocked = self._blocked.grant(key)
-            if blocked is not None:
-                blocked_s, promise = blocked
-                self._blocks.record(blocked_s, {"envelope.lock.operation": operation})
-                self._count_promise(operation, promise)
+            came_back = self._blocked.grant(key)
+            if came_back is not None:
+                self._blocks.record(came_back.blocked_s, {"envelope.lock.operation": operation})
+                self._count_promise(came_back)
 
-    def refusal(self, operation: str, key: str, held_for: str, fence: int, retry_after_s: float) -> None:
-        """Note which hold an operation was refused for."""
-        _annotate({"envelope.lock.held_for": held_for, "envelope.lock.fence": fence})
-        self._count_promise(operation, self._blocked.refuse(key, fence, retry_after_s))
+    def refusal(self, key: str, held_for: str, *, age_s: float, retry_after_s: int) -> None:
+        """Note which operation somebody was refused for."""
+        _annotate({"envelope.lock.held_for": held_for})
+        came_back = self._blocked.refuse(key, held_for, age_s, retry_after_s)
+        if came_back is not None:
+            self._count_promise(came_back)
 
     def lease_end(self, operation: str, end: LeaseEnd, seconds: float) -> None:
         """Record how long objects were held."""
@@ -161,16 +167,12 @@ class OpenTelemetryListener:
         """Count what became of a token."""
         self._hand_offs.add(1, {"envelope.lock.outcome": outcome})
 
-    def pending_hand_offs(self, change: int) -> None:
-        """Count the tokens that wait."""
-        self._pending.add(change)
-
     def storage(self, guard: str, name: str, answer: Answer, seconds: float) -> None:
         """Record how long a storage took."""
         self._answers.record(
             seconds, {"envelope.guard": guard, "envelope.storage": name, "envelope.storage.outcome": answer}
         )
-        if (guard, name) not in self._open:
+        if answer == "answered" and (guard, name) not in self._open:
             self._count_open(guard, name, 0)
 
     def breaker(self, guard: str, name: str, *, is_open: bool) -> None:
@@ -182,10 +184,16 @@ class OpenTelemetryListener:
         self._open[guard, name] = number
         self._breakers.set(number, {"envelope.guard": guard, "envelope.storage": name})
 
-    def _count_promise(self, operation: str, promise: Promise | None) -> None:
-        if promise is not None:
-            attributes = {"envelope.lock.operation": operation, "envelope.lock.retry_after.outcome": promise}
-            self._promises.add(1, attributes)
+    def _count_promise(self, came_back: Return) -> None:
+        # By the operation that had the object: its holds are what was estimated.
+        if came_back.promise is not None:
+            self._promises.add(
+                1,
+                {
+                    "envelope.lock.held_for": came_back.held_for,
+                    "envelope.lock.retry_after.outcome": came_back.promise,
+                },
+            )
 
 
 def _annotate(attributes: Mapping[str, AttributeValue]) -> None:

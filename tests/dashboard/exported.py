@@ -9,7 +9,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import Gauge, Histogram, InMemoryMetricReader, Metric, Sum
 
 from envelope.signals import Answer, Decision, HandOff, LeaseEnd, LockOutcome, LossCause
-from envelope.telemetry.blocked import Promise
+from envelope.telemetry.blocked import Promise, Return
 from envelope.telemetry.listener import OpenTelemetryListener
 
 
@@ -42,17 +42,16 @@ def tell_everything(listener: OpenTelemetryListener) -> None:
     for decision in get_args(Decision):
         listener.decision("20/second", decision, share_left=0.5, is_local=decision == "shadow")
     for outcome in get_args(LockOutcome):
-        listener.refusal("update", "entity:1", "update", 1, 1.0)
+        listener.refusal("entity:1", "update", age_s=1, retry_after_s=1)
         listener.lock("update", ["entity:1"], outcome, 0.001)
     for end in get_args(LeaseEnd):
         listener.lease_end("update", end, 0.1)
     for cause in get_args(LossCause):
         listener.loss("update", cause)
     for promise in get_args(Promise):
-        listener._count_promise("update", promise)
+        listener._count_promise(Return(1, promise, "update"))
     for token in get_args(HandOff):
         listener.hand_off(token)
-    listener.pending_hand_offs(1)
     for answer in get_args(Answer):
         listener.storage("rate_limit", "redis://localhost:6379", answer, 0.001)
     listener.breaker("rate_limit", "redis://localhost:6379", is_open=True)

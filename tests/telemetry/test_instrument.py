@@ -43,8 +43,11 @@ def test_global_provider_is_taken_by_default():
     """Without a provider the API's own proxy is asked, which records nothing until an SDK is there."""
     instrument()
     try:
-        assert isinstance(signals.listener, OpenTelemetryListener)
-        signals.listener.failure(404, None)
+        first = signals.listener
+        assert isinstance(first, OpenTelemetryListener)
+        first.failure(404, None)
+        instrument()
+        assert signals.listener is first  # two of them would report everything twice
     finally:
         uninstrument()
     assert signals.listener is None

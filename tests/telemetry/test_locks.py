@@ -107,6 +107,20 @@ async def test_broken_lock_is_lost_once(metrics: Metrics):
 
 
 @pytest.mark.anyio
+async def test_lease_that_was_held_too_long_is_lost_when_somebody_looks(metrics: Metrics):
+    """Also if whoever held it never releases it."""
+    clock = Clock()
+    locks = ObjectLocks(MemoryLocks(max_hold_s=15, clock=clock))
+    lease = await locks.acquire("a", operation="work")
+    clock.pass_s(20)
+    await locks.acquire("a", operation="next")
+
+    assert metrics.read("lock.lost", "operation", "cause") == {("work", "max_hold"): 1}
+    await lease.release()
+    assert ends(metrics) == {("work", "lost"): 1}
+
+
+@pytest.mark.anyio
 async def test_lease_that_ended_before_its_release_is_lost(metrics: Metrics):
     """Nobody looked meanwhile; the release finds out."""
     clock = Clock()
@@ -245,6 +259,48 @@ def test_hand_off_waits_while_the_server_does_not_answer(metrics: Metrics, own_v
     run(main())
 
 
+def test_offers_are_looked_at_one_by_one_whatever_else_happens(metrics: Metrics, valkey: Server):
+    """The thread is woken by every lease; how often the server is asked does not depend on that."""
+    valkey.flush()
+
+    async def main() -> None:
+        locks = ObjectLocks(valkey.url, ttl_s=6, timeout_s=1)
+        async with aclosing(locks):
+            for number in range(300):
+                await (await locks.acquire(f"job {number}")).hand_off(claim_within_s=60)
+            assert sum(metrics.read("lock.hand_offs.pending").values()) == 300
+            with valkey.counting() as traffic:
+                begun = time.monotonic()
+                while time.monotonic() < begun + 1.5:
+                    await (await locks.acquire("b")).release()
+            asked = traffic.commands["evalsha"]
+            taken_and_given_back = 2 * sum(
+                count for (operation, _), count in taken(metrics).items() if operation == "b"
+            )
+            assert asked - taken_and_given_back <= 3 * 300  # each second once, give or take a look
+
+    run(main())
+    assert sum(metrics.read("lock.hand_offs.pending").values()) == 0
+
+
+def test_offers_of_a_guard_in_trouble_are_no_outage(
+    metrics: Metrics, own_valkey: Server, caplog: pytest.LogCaptureFixture
+):
+    """Looking at them is nobody's request: it opens no breaker, and raises no alarm."""
+
+    async def main() -> None:
+        locks = ObjectLocks(own_valkey.url, ttl_s=0.8, timeout_s=0.2)
+        async with aclosing(locks):
+            await (await locks.acquire("a")).hand_off(claim_within_s=60)
+            own_valkey.suspend()
+            await asyncio.sleep(0.8)
+            own_valkey.resume()
+
+    run(main())
+    assert "does not answer" not in caplog.text
+    assert metrics.read("storage.duration", "outcome") == {"answered": 2}
+
+
 def test_late_hand_off_is_a_loss(metrics: Metrics, valkey: Server):
     """Nothing is left to hand off."""
     valkey.flush()
@@ -284,28 +340,70 @@ def test_nothing_is_asked_of_the_server_without_a_listener(valkey: Server):
 @pytest.mark.anyio
 async def test_blocked_time_and_retry_after_are_measured(metrics: Metrics):
     """From the first refusal until somebody has the object; and whether the announced time was right."""
-    locks, clock = ObjectLocks(), Clock()
+    clock = Clock()
     from envelope import signals
     from envelope.telemetry.blocked import BlockedObjects
 
     listener: Any = signals.listener
     listener._blocked = BlockedObjects(clock)
+    locks = ObjectLocks(MemoryLocks(max_hold_s=15, clock=clock))
 
-    async def refused() -> None:
-        with pytest.raises(ObjectLockedError):
+    async def refused() -> float | None:
+        with pytest.raises(ObjectLockedError) as refusal:
             await locks.acquire("a", operation="second")
+        return refusal.value.retry_after
 
     lease = await locks.acquire("a", operation="first")
+    assert await refused() == 2
+    clock.pass_s(1.9)  # not as late as announced, whatever the estimate was before it was rounded
     await refused()
-    clock.pass_s(3)  # later than announced, but it is still held
+    clock.pass_s(1.1)  # later than announced, but it is still held
     await refused()
     await lease.release()
     clock.pass_s(3)
     await (await locks.acquire("a", operation="second")).release()
 
-    assert metrics.read("lock.retry_after", "operation", "outcome") == {
-        ("second", "early"): 1,
-        ("second", "right"): 1,
+    assert metrics.read("lock.retry_after", "held_for", "outcome") == {
+        ("first", "early"): 1,
+        ("first", "right"): 1,
     }
     assert metrics.read("lock.blocked.duration", "operation") == {"second": 1}
     assert metrics.sums("lock.blocked.duration") == [6]
+
+
+@pytest.mark.anyio
+async def test_refused_read_is_an_attempt_that_was_refused(metrics: Metrics):
+    """Nobody can see whether a read comes back: it blocks nothing, and says nothing about Retry-After."""
+    locks = ObjectLocks()
+    app = FastAPI()
+    install(app, locks=locks)
+
+    @app.get("/{item}")
+    @locks.guarded("item:{item}", reads="refuse")
+    async def read(item: int) -> None:
+        pass
+
+    lease = await locks.acquire("item:1", operation="work")
+    assert TestClient(app).get("/1").status_code == 423
+    await lease.release()
+    await locks.acquire("item:1", operation="work")
+
+    assert taken(metrics) == {("work", "granted"): 2, ("read", "refused"): 1}
+    assert metrics.points("lock.blocked.duration") == []
+
+
+def test_lease_that_was_read_too_late_is_no_hold(metrics: Metrics, valkey: Server):
+    """The process stood still while the server answered: it was never had."""
+    valkey.flush()
+
+    async def main() -> None:
+        locks = ObjectLocks(valkey.url)
+        times = iter([0.0, *[1000.0] * 1000])
+        locks.storage.clock = lambda: next(times)  # type: ignore[method-assign]
+        async with aclosing(locks):
+            with pytest.raises(ServiceUnavailableError):
+                await locks.acquire("a")
+
+    run(main())
+    assert taken(metrics) == {("a", "unavailable"): 1}
+    assert ends(metrics) == {}

@@ -55,14 +55,14 @@ class MemoryLocks:
 
     async def acquire(self, keys: tuple[str, ...], operation: str) -> Lease | Refusal:
         """Take all the objects or none."""
+        held = self._held
+        if held:
+            self._drop_ended()
         with self._lock:
             now = self.clock()
-            held = self._held
-            if held:
-                self._drop_ended(now)
-                busy = [key for key in keys if key in held]
-                if busy:
-                    return Refusal([self._describe(key, held[key], now) for key in busy])
+            busy = [key for key in keys if key in held]
+            if busy:
+                return Refusal([self._describe(key, held[key], now) for key in busy])
             # As on a server: greater than that of a process before this one.
             self._fence = fence = max(self._fence + 1, time.time_ns() // 1000)
             lease = Lease(self, keys, fence, operation, now, now + self._max_hold_s)
@@ -96,25 +96,25 @@ class MemoryLocks:
 
     async def inspect(self, key: str) -> Holder | None:
         """Tell who has an object."""
+        self._drop_ended()
         with self._lock:
             now = self.clock()
-            self._drop_ended(now)
             lease = self._held.get(key)
             return None if lease is None else self._describe(key, lease, now)
 
     async def survey(self) -> AsyncGenerator[Holder, None]:
         """Tell who has which object, as it is when this begins."""
+        self._drop_ended()
         with self._lock:
             now = self.clock()
-            self._drop_ended(now)
             holders = [self._describe(key, lease, now) for key, lease in self._held.items()]
         for holder in holders:
             yield holder
 
     async def break_lock(self, key: str, fence: int) -> bool:
         """Free an object if the lease on it has this fence."""
+        self._drop_ended()
         with self._lock:
-            self._drop_ended(self.clock())
             lease = self._held.get(key)
             if lease is None or lease.fence != fence:
                 return False
@@ -146,13 +146,19 @@ class MemoryLocks:
                 holds.append(int((self.clock() - lease.since) * 1000))
         return is_whole
 
-    def _drop_ended(self, now: float) -> None:
+    def _drop_ended(self) -> None:
         """Forget leases that nobody released in time."""
-        while self._held:
-            key, lease = next(iter(self._held.items()))
-            if lease.deadline > now:
-                return
-            del self._held[key]
+        ended = []
+        with self._lock:
+            now = self.clock()
+            while self._held:
+                key, lease = next(iter(self._held.items()))
+                if lease.deadline > now:
+                    break
+                del self._held[key]
+                ended.append(lease)
+        for lease in ended:  # outside of the lock: it is logged
+            lease.lose("max_hold")
 
     def _describe(self, key: str, lease: Lease, now: float) -> Holder:
         age_ms = int((now - lease.since) * 1000)

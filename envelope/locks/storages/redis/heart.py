@@ -14,12 +14,12 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future, wait
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
-from typing import Any, Protocol, TypeVar
+from itertools import islice
+from typing import Any, NamedTuple, Protocol, TypeVar
 from weakref import WeakSet
 
 from envelope import signals
 from envelope.events import LOCK_RENEWAL_FAILED, log_event
-from envelope.locks.grants import Holder
 from envelope.locks.lease import Lease
 from envelope.signals import LossCause
 from envelope.storage.errors import StorageUnavailableError
@@ -34,6 +34,9 @@ _RENEWED_AFTER = 1 / 3
 
 #: ... and looked at so often in it.
 _LOOKS = 6
+
+#: Leases that were handed off are looked at as often, so many at a time.
+_MOST_OFFERS = 200
 
 #: How long is waited between two attempts to free something, in seconds.
 _AGAIN_S = 0.1
@@ -58,11 +61,25 @@ class Renewable(Protocol):
     async def free(self, token: str, keys: tuple[str, ...]) -> None:
         """Free whatever a token has."""
 
-    async def inspect(self, key: str) -> Holder | None:
-        """Tell who has an object."""
+    async def is_offered(self, lease: Lease) -> bool:
+        """Tell whether a lease that was handed off waits to be claimed."""
 
     async def close_line(self) -> None:
         """Close the connections of the running event loop."""
+
+
+class _Offer(NamedTuple):
+    """A lease that was handed off.
+
+    Attributes:
+        lease: As it was handed off.
+        ends_at: When it cannot be claimed any more.
+        look_at: When to ask whether it was claimed.
+    """
+
+    lease: Lease
+    ends_at: float
+    look_at: float
 
 
 class Heart:
@@ -88,8 +105,8 @@ class Heart:
         """Forget everything: a forked process has no thread, and the leases are its parent's."""
         self._lock = threading.Lock()
         self._leases: dict[int, Lease] = {}
-        #: Tokens that were handed off and may wait to be claimed, and until when; only while somebody listens.
-        self._offers: dict[int, tuple[Lease, float]] = {}
+        #: Leases that were handed off and may wait to be claimed; only while somebody listens.
+        self._offers: dict[int, _Offer] = {}
         self._thread: _Thread | None = None
         self._is_closing = False
 
@@ -106,8 +123,8 @@ class Heart:
             lasting_s: Until it cannot be claimed any more.
         """
         if signals.listener is not None:
-            signals.listener.pending_hand_offs(1)
-            self._offers[id(lease)] = lease, self._storage.clock() + lasting_s
+            now = self._storage.clock()
+            self._offers[id(lease)] = _Offer(lease, now + lasting_s, now)
             self._see()
 
     def _see(self) -> None:
@@ -120,11 +137,11 @@ class Heart:
     def forget(self, lease: Lease) -> None:
         """Do not renew a lease any more."""
         self._leases.pop(id(lease), None)
-        self._forget_offer(lease)
+        self._offers.pop(id(lease), None)
 
-    def _forget_offer(self, lease: Lease) -> None:
-        if self._offers.pop(id(lease), None) is not None and signals.listener is not None:
-            signals.listener.pending_hand_offs(-1)
+    def count_offers(self) -> int:
+        """Count the leases that were handed off and wait to be claimed."""
+        return len(self._offers)
 
     def let_go(self, token: str, keys: tuple[str, ...], lasting_s: float) -> None:
         """Free what a token may have, as soon as the storage answers.
@@ -187,8 +204,7 @@ class Heart:
         with self._lock:
             if self._leases:
                 return None
-            for lease, _ in list(self._offers.values()):
-                self._forget_offer(lease)
+            self._offers.clear()
             thread, self._thread = self._thread, None
             if thread is not None:
                 thread.stop()
@@ -197,7 +213,7 @@ class Heart:
     async def _beat(self) -> float | None:
         """Look at all leases, and give the seconds until the next look; None if there is nothing to look at."""
         looks = [self._renew(lease) for lease in list(self._leases.values())]
-        looks += [self._look_at_offer(*offer) for offer in list(self._offers.values())]
+        looks += [self._look_at(offer) for offer in self._due_offers()]
         for error in await asyncio.gather(*looks, return_exceptions=True):
             if error is not None:
                 log_event(logger, LOCK_RENEWAL_FAILED, exc_info=error)
@@ -225,15 +241,24 @@ class Heart:
                 lease.renewed_at = now
                 lease.deadline = now + ttl_s * (1 - MARGIN)
 
-    async def _look_at_offer(self, lease: Lease, ends_at: float) -> None:
-        if self._storage.clock() < ends_at:
+    def _due_offers(self) -> list[_Offer]:
+        """Take out the offers to look at now: the thread is also woken by every lease that begins."""
+        now = self._storage.clock()
+        due = list(islice((offer for offer in list(self._offers.values()) if offer.look_at <= now), _MOST_OFFERS))
+        for offer in due:
+            # Behind the others; unless it was withdrawn meanwhile.
+            if self._offers.pop(id(offer.lease), None) is not None:
+                self._offers[id(offer.lease)] = offer._replace(look_at=now + self._ttl_s / _LOOKS)
+        return due
+
+    async def _look_at(self, offer: _Offer) -> None:
+        if self._storage.clock() < offer.ends_at:
             try:
-                holder = await self._storage.inspect(lease.key)
+                if await self._storage.is_offered(offer.lease):
+                    return
             except StorageUnavailableError:
                 return  # there is another look
-            if holder is not None and holder.is_handed_off and holder.fence == lease.fence:
-                return
-        self._forget_offer(lease)
+        self._offers.pop(id(offer.lease), None)
 
     def _lose(self, lease: Lease, cause: LossCause) -> None:
         self.forget(lease)
@@ -317,6 +342,11 @@ class _Thread:
 
 
 _hearts: WeakSet[Heart] = WeakSet()
+
+
+def count_offers() -> int:
+    """Count the leases of this process that were handed off and wait to be claimed, as far as it is known."""
+    return sum(heart.count_offers() for heart in list(_hearts))
 
 
 @atexit.register

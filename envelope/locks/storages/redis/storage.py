@@ -159,6 +159,12 @@ class RedisLocks:
         words, _ = await self._ask(self._scripts.renew, lease.keys, arguments)
         return words[0] == b"1"
 
+    async def is_offered(self, lease: Lease) -> bool:
+        """Tell whether a lease that was handed off waits to be claimed."""
+        words, _ = await self._ask(self._scripts.inspect, lease.keys[:1], Arguments.of())
+        holder = _read_holder(lease.keys[:1], words) if words else None
+        return holder is not None and holder.is_handed_off and holder.fence == lease.fence
+
     async def free(self, token: str, keys: tuple[str, ...]) -> None:
         """Free whatever this token has."""
         await self._ask(self._scripts.release, keys, _releasing(token))
@@ -167,7 +173,10 @@ class RedisLocks:
         """Tell who has an object."""
         self._check_breaker()
         words, _ = await self._breaker.ask(self._ask(self._scripts.inspect, (key,), Arguments.of()))
-        return _read_holder((key,), words) if words else None
+        try:
+            return _read_holder((key,), words) if words else None
+        except ValueError as error:
+            raise _ForeignRecordError("what lies under a key is not ours, or cannot be read") from error
 
     async def survey(self) -> AsyncGenerator[Holder, None]:
         """Tell who has which object, by many short questions.
@@ -218,7 +227,7 @@ class RedisLocks:
         lease = Lease(self, keys, fence, operation, since, deadline)
         lease.token, lease.renewed_at = token, since
         if not lease.is_held:  # this process stood still
-            lease.let_go()
+            self.let_go(lease)
             raise StorageUnavailableError("its answer was read too late")
         self._heart.watch(lease)
         return lease
@@ -270,6 +279,10 @@ class RedisLocks:
             if loop.time() >= deadline:
                 raise
         return await self._lines.here().run(script, slots, arguments, deadline=deadline), True
+
+
+class _ForeignRecordError(StorageUnavailableError):
+    is_outage = False
 
 
 class _Scripts(NamedTuple):
