@@ -79,7 +79,7 @@ class ErrorMap:
         return f"ErrorMap({self._rules!r}{libraries})"
 
     def failure_for(self, exc: BaseException) -> ApiError | None:
-        """Give the failure that stands for ``exc``, or None if nothing matches or the rule itself broke."""
+        """Give the failure that stands for ``exc``, or None: nothing matches, or the rule or row itself broke."""
         answers = self._answers
         for cls in type(exc).__mro__:
             if cls in self._rules:
@@ -87,7 +87,11 @@ class ErrorMap:
             # Looked up each time: that takes less than a microsecond, and botocore makes classes as it runs.
             name = name_of(cls)
             if name in answers:
-                failure = answer_for(answers[name], exc)
+                try:
+                    failure = answer_for(answers[name], exc)
+                except Exception:  # noqa: BLE001 - logged with its traceback
+                    _log_broken_rule(exc)
+                    return None
                 if failure is not None:
                     _log(exc, failure)
                     return failure
@@ -115,9 +119,13 @@ def _apply(rule: Rule, exc: BaseException) -> ApiError | None:
         if not isinstance(failure, ApiError):
             raise TypeError(f"the rule returned {type(failure).__name__}, not an ApiError")  # noqa: TRY301
     except Exception:  # noqa: BLE001 - logged with its traceback
-        log_event(logger, ERROR_RULE_FAILED, exc_info=True, exception=type(exc).__qualname__)
+        _log_broken_rule(exc)
         return None
     return failure
+
+
+def _log_broken_rule(exc: BaseException) -> None:
+    log_event(logger, ERROR_RULE_FAILED, exc_info=True, exception=type(exc).__qualname__)
 
 
 def _check_exception(exception: object) -> None:

@@ -56,6 +56,60 @@ AWS_CODES: Mapping[str, type[ApiError]] = {
     **dict.fromkeys(AWS_TRANSIENT, ServiceUnavailableError),
 }
 
+#: What SQLite calls a failure that passes, by its primary result code (https://www.sqlite.org/rescode.html).
+SQLITE_TRANSIENT = frozenset(
+    {
+        5,  # BUSY: another connection holds the lock
+        6,  # LOCKED: another statement of the same cache does
+        10,  # IOERR
+        13,  # FULL
+        14,  # CANTOPEN
+        15,  # PROTOCOL: the lock was lost to others again and again
+    }
+)
+
+#: The errors of MySQL and MariaDB that no time heals. Their drivers raise OperationalError for all that they have
+#: no other class for, and they disagree about which these are.
+MYSQL_MISTAKES = frozenset(
+    {
+        1044,  # no right to the database
+        1045,  # wrong password
+        1046,  # no database chosen
+        1049,  # unknown database
+        1051,  # unknown table, in DROP
+        1052,  # ambiguous column
+        1054,  # unknown column
+        1055,  # column that is not in GROUP BY
+        1064,  # syntax
+        1066,  # alias given twice
+        1091,  # nothing of that name to drop
+        1109,  # unknown table, in another clause
+        1111,  # aggregate where none may be
+        1136,  # more or fewer values than columns
+        1140,  # aggregates beside columns without GROUP BY
+        1142,  # no right to the table
+        1143,  # no right to the column
+        1146,  # no such table
+        1149,  # syntax
+        1241,  # more or fewer columns than expected
+        1248,  # derived table without an alias
+        1305,  # no such procedure or function
+        1318,  # wrong number of arguments of a procedure
+        1364,  # column without a value or a default
+        1370,  # no right to the procedure
+        1582,  # wrong number of arguments of a function
+    }
+)
+
+#: How PyJWT's texts begin where the call was wrong, for which it has no class. No token can bring them about: a
+#: client that could would crash the service at will. Hence not every argument that PyJWT calls "required" is here.
+JWT_MISUSE = (
+    'It is required that you pass in a value for the "algorithms" argument',
+    "Invalid token type",
+    "Issuer param must be",
+    "Invalid audience (strict)",
+)
+
 
 def _by_status(status: object) -> type[ApiError] | None:
     """Judge what another service answered: it is too busy or broken, or the call was wrong."""
@@ -75,6 +129,21 @@ def _by_aws_code(exc: Any) -> type[ApiError] | None:
 def _by_connection(exc: Any) -> type[ApiError] | None:
     # Drivers disagree about the class of a lost connection; SQLAlchemy's dialects know all of them.
     return ServiceUnavailableError if exc.connection_invalidated else None
+
+
+def _by_database(exc: Any) -> type[ApiError] | None:
+    if exc.connection_invalidated:
+        return ServiceUnavailableError
+    driver = exc.orig
+    if type(driver).__module__ == "sqlite3":  # there is no code where Python could not read what SQLite gave
+        passes = getattr(driver, "sqlite_errorcode", 0) & 0xFF in SQLITE_TRANSIENT
+        return ServiceUnavailableError if passes else None
+    number = next(iter(driver.args), None)  # of other databases a text or an object
+    return None if isinstance(number, int) and number in MYSQL_MISTAKES else ServiceUnavailableError
+
+
+def _by_token(exc: Any) -> type[ApiError] | None:
+    return None if str(exc).startswith(JWT_MISUSE) else InvalidTokenError
 
 
 def _by_key_search(exc: Any) -> type[ApiError]:
@@ -97,6 +166,7 @@ _HTTPX: Mapping[str, Answer] = {
 _REDIS: Mapping[str, Answer] = {
     "ConnectionError": ServiceUnavailableError,
     "AuthenticationError": None,
+    "AuthorizationError": None,
     "TimeoutError": ServiceUnavailableError,
     "ReadOnlyError": ServiceUnavailableError,
     "OutOfMemoryError": ServiceUnavailableError,
@@ -112,7 +182,7 @@ LIBRARIES: Mapping[str, Mapping[str, Answer]] = {
         {
             "IntegrityError": ConflictError,
             "NoResultFound": NotFoundError,
-            "OperationalError": ServiceUnavailableError,
+            "OperationalError": _by_database,
             "TimeoutError": ServiceUnavailableError,
             "DBAPIError": _by_connection,
         },
@@ -120,12 +190,20 @@ LIBRARIES: Mapping[str, Mapping[str, Answer]] = {
     | _of("sqlalchemy.orm.exc", {"StaleDataError": ConflictError}),
     "httpx": _of("httpx", _HTTPX),
     "httpx2": _of("httpx2", _HTTPX),
-    "redis": _of("redis.exceptions", {**_REDIS, "RedisClusterException": ServiceUnavailableError}),
+    "redis": _of(
+        "redis.exceptions",
+        {
+            **_REDIS,
+            "RedisClusterException": ServiceUnavailableError,
+            "CrossSlotTransactionError": None,
+            "InvalidPipelineStack": None,
+        },
+    ),
     "valkey": _of("valkey.exceptions", {**_REDIS, "ValkeyClusterException": ServiceUnavailableError}),
     "jwt": _of(
         "jwt.exceptions",
         {
-            "InvalidTokenError": InvalidTokenError,
+            "InvalidTokenError": _by_token,
             "PyJWKClientConnectionError": ServiceUnavailableError,
             "PyJWKClientError": _by_key_search,
             "PyJWKSetError": ServiceUnavailableError,
@@ -136,6 +214,7 @@ LIBRARIES: Mapping[str, Mapping[str, Answer]] = {
         {
             "ClientError": _by_aws_code,
             "ConnectionError": ServiceUnavailableError,
+            "SSLError": None,
             "HTTPClientError": ServiceUnavailableError,
             "IncompleteReadError": ServiceUnavailableError,
         },
