@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.metadata import version
 
-from opentelemetry.metrics import MeterProvider, Observation, get_meter
+from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter
 from opentelemetry.trace import INVALID_SPAN, Span, get_current_span
 from opentelemetry.util.types import AttributeValue
 
@@ -93,8 +93,9 @@ class OpenTelemetryListener:
             "How long a storage takes to answer",
             explicit_bucket_boundaries_advisory=_ANSWERS_S,
         )
-        self._breakers = meter.create_gauge(
+        meter.create_observable_gauge(
             "envelope.storage.breaker.open",
+            [self._observe_breakers],
             "{guard}",
             "Guards of this process that do not ask a storage, because it does not answer",
         )
@@ -173,16 +174,18 @@ class OpenTelemetryListener:
             seconds, {"envelope.guard": guard, "envelope.storage": name, "envelope.storage.outcome": answer}
         )
         if answer == "answered" and (guard, name) not in self._open:
-            self._count_open(guard, name, 0)
+            self._open[guard, name] = 0
 
     def breaker(self, guard: str, name: str, *, is_open: bool) -> None:
         """Record whether a storage is asked."""
         # Never below 0: it may have opened before anybody listened.
-        self._count_open(guard, name, max(0, self._open.get((guard, name), 0) + (1 if is_open else -1)))
+        self._open[guard, name] = max(0, self._open.get((guard, name), 0) + (1 if is_open else -1))
 
-    def _count_open(self, guard: str, name: str, number: int) -> None:
-        self._open[guard, name] = number
-        self._breakers.set(number, {"envelope.guard": guard, "envelope.storage": name})
+    def _observe_breakers(self, _: CallbackOptions) -> list[Observation]:
+        return [
+            Observation(number, {"envelope.guard": guard, "envelope.storage": name})
+            for (guard, name), number in list(self._open.items())
+        ]
 
     def _count_promise(self, came_back: Return) -> None:
         # By the operation that had the object: its holds are what was estimated.
