@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import sys
+import traceback
+from pathlib import Path
 from typing import Any
+
+from envelope.cli.streams import prepare, write_last
+from envelope.terminal import printable
 
 #: What a shell makes of Ctrl-C.
 _INTERRUPTED = 130
+
+#: Wrong usage, no answer of the storage, or a bug of ours.
+_FAILED = 2
 
 #: What the extra ``cli`` brings, and what ``check`` brings beside it.
 _CLI = frozenset({"click", "rich"})
@@ -15,20 +23,29 @@ _CHECK = frozenset({"hypothesis", "jsonschema_rs", "requests", "schemathesis", "
 
 def main() -> None:
     """Run the command line; ends the process."""
+    prepare()
     try:
-        sys.exit(_run())
+        code = _run()
     except KeyboardInterrupt:
-        sys.exit(_INTERRUPTED)
-    except ModuleNotFoundError as error:
-        advice = _advise((error.name or "").partition(".")[0])
-        if advice is None:
-            raise
-        print(advice, file=sys.stderr)  # noqa: T201 - click may be what is missing
-        sys.exit(2)
+        code = _INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - Python would make 1 of it, which is an answer of many a command
+        write_last(_advise(error) or _describe(error))
+        code = _FAILED
+    sys.exit(code)
 
 
-def _advise(missing: str) -> str | None:
-    """Say what to install; None if no extra brings it."""
+def _describe(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"Error: the system says: {printable(error.strerror)}"
+    # Not its text, in which there may be a password.
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{'/'.join(Path(place.filename).parts[-2:])}:{place.lineno}"
+    return f"Error: envelope itself failed, {type(error).__name__} at {where}; please report it"
+
+
+def _advise(error: Exception) -> str | None:
+    """Say what to install; None if that is not what is wrong."""
+    missing = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
     is_check = sys.argv[1:2] == ["check"]
     if missing in _CHECK or (missing in _CLI and is_check):
         return "envelope check needs more: pip install 'asgi-envelope[check]'"
@@ -39,13 +56,16 @@ def _run() -> Any:
     group = build_group()
     import click  # noqa: PLC0415 - main() says what to do without it
 
+    from envelope.cli.tables import writing  # noqa: PLC0415
+
     try:
         # Not by itself: it makes 1 of Ctrl-C, which says something else in many a command.
         return group(prog_name="envelope", standalone_mode=False)
     except click.Abort:
         return _INTERRUPTED
     except click.ClickException as error:
-        error.show()
+        with writing(err=True):
+            error.show()
         return error.exit_code
 
 

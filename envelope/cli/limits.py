@@ -110,12 +110,14 @@ def reset(place: Place, subject: str, strategy: str, is_sure: bool, as_json: boo
     A process that has just refused the client may go on for a second.
     """
     if read_url(place.url).scheme not in REDIS_SCHEMES:
-        raise ToolError(f"{place.name} does not tell what is counted for a client; only the service can forget it")
+        raise ToolError(
+            f"{printable(place.name)} does not tell what is counted for a client; only the service can forget it"
+        )
     is_done = is_sure
     if not is_sure:
         check_terminal("--yes")
         _show(_count(place, subject, (), strategy, None), err=True)
-        is_done = confirm(f"Forget all that is counted for {printable(subject)}?")
+        is_done = confirm(f"Forget all that is counted for {subject}?")
     if is_done:
         _forget(place, subject, strategy)
     if as_json:
@@ -135,7 +137,13 @@ def _count(place: Place, subject: str, notations: Sequence[str], strategy: str, 
     try:
         verdict = ask(place, look)
     except ValueError as error:
-        raise ToolError(str(error)) from None
+        if notations:
+            raise ToolError(str(error)) from None
+        # The limiter's own words are for those who write code.
+        raise ToolError(
+            f"{printable(place.name)} finds only the limits that it is asked for;"
+            " name them: envelope limits inspect SUBJECT 5/minute"
+        ) from None
     counts = zip(verdict.quotas(), verdict.remaining, verdict.resets_ms, strict=True)
     is_wanted = notations or scope is None
     found = [count for count in counts if is_wanted or count[0].scope == scope]

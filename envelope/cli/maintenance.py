@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from envelope.cli.durations import Duration, spell
-from envelope.cli.storages import Place, told, with_storage
+from envelope.cli.storages import Place, ask, with_storage
 from envelope.cli.tables import iso, write_json, write_lines
+from envelope.maintenance.readings import Announcement, Reading, SharedSwitch
 
 
 @click.group(short_help="Switch maintenance on and off.")
@@ -43,9 +43,8 @@ def maintenance() -> None:
 @with_storage("maintenance.start()")
 def on(place: Place, lasting_s: int | None, as_json: bool) -> None:
     """Begin maintenance, or announce another end. It stays on until 'envelope maintenance off'."""
-    with _opened(place, "whether maintenance has begun is not known, ask with status") as switch:
-        switch.start(retry_after_s=lasting_s)
-        found = switch.read()
+    rest_ms = None if lasting_s is None else lasting_s * 1000
+    found = _ask(place, lambda switch: switch.begin(rest_ms), "whether maintenance has begun")
     _tell(place, found, as_json=as_json)
 
 
@@ -55,10 +54,9 @@ def on(place: Place, lasting_s: int | None, as_json: bool) -> None:
 )
 @with_storage("maintenance.stop()")
 def off(place: Place, as_json: bool) -> None:
-    """End maintenance. Each process of the service knows within a second or so."""
-    with _opened(place, "whether maintenance has ended is not known, ask with status") as switch:
-        switch.stop()
-    _tell(place, None, as_json=as_json)
+    """End maintenance. Each process of the service knows within about three seconds."""
+    found = _ask(place, lambda switch: switch.end(), "whether maintenance has ended")
+    _tell(place, found, as_json=as_json)
 
 
 @maintenance.command(
@@ -68,22 +66,24 @@ def off(place: Place, as_json: bool) -> None:
 @with_storage("maintenance.read()")
 def status(place: Place, as_json: bool) -> None:
     """Tell whether maintenance is on, since when, and which end is announced."""
-    with _opened(place) as switch:
-        found = switch.read()
+    found = _ask(place, lambda switch: switch.read())
     _tell(place, found, as_json=as_json)
     sys.exit(int(found is not None))
 
 
-@contextmanager
-def _opened(place: Place, doubt: str = "") -> Iterator[Any]:
-    from envelope.maintenance.maintenance import Maintenance  # noqa: PLC0415 - what --help does not need
+def _ask(place: Place, act: Callable[[SharedSwitch], Awaitable[Reading | None]], what: str = "") -> Any:
+    # Not through Maintenance, whose background thread would outlive the command where a name server hangs.
+    from envelope.maintenance.knowledge import Knowledge  # noqa: PLC0415 - what --help does not need
+    from envelope.maintenance.storages.opening import open_watch  # noqa: PLC0415
 
-    with told(place, doubt):
-        switch = Maintenance(place.url, timeout_s=place.timeout_s, namespace=place.namespace)
-        try:
-            yield switch
-        finally:
-            asyncio.run(switch.aclose())
+    async def work() -> Announcement | None:
+        watch = open_watch(place.url, Knowledge(), timeout_s=place.timeout_s, namespace=place.namespace)
+        assert watch is not None  # memory:// is refused before
+        async with aclosing(watch.switch) as switch:
+            reading = await act(switch)
+        return None if reading is None else Announcement.of(reading)
+
+    return ask(place, work, what and f"{what} is not known, ask with status")
 
 
 def _tell(place: Place, found: Any, *, as_json: bool) -> None:

@@ -2,30 +2,49 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import logging
 import math
 import re
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import click
 
-from envelope.cli.tables import ToolError, write_lines
+from envelope.cli import event_loop
+from envelope.cli.streams import is_nowhere
+from envelope.cli.tables import ToolError, write_lines, writing
 from envelope.errors.tree import ConfigurationError, ServiceUnavailableError
 from envelope.events import LOCKS_FOREIGN_KEYS, MAINTENANCE_UNREADABLE
+from envelope.storage.errors import StorageUnavailableError
 from envelope.storage.urls import check_namespace, read_url
-from envelope.terminal import printable
+from envelope.terminal import printable, unmistakable
 
 #: What is in the log and nowhere else.
 _NOTED = frozenset({LOCKS_FOREIGN_KEYS.name, MAINTENANCE_UNREADABLE.name})
 
 #: How Python shows an object.
 _INSIDES = re.compile(r"(?:\s*:)?\s*<.*>", re.DOTALL)
+
+#: What can be answered; nothing is no.
+_WORDS = {"y": True, "yes": True, "n": False, "no": False, "": False}
+
+#: What client libraries raise for an answer that is an error.
+_ANSWERED = frozenset({"AuthenticationError", "BusyLoadingError", "ResponseError"})
+
+_RIGHTS = "all the rights: 'Keys in the storage' in the documentation"
+
+#: What is in an answer -> what to do.
+_ADVICE = {
+    r"permissions? to run the '([^']+)' command": rf"the user needs the right +\1 ({_RIGHTS})",
+    r"permissions? to access|can't access": rf"the user needs the right ~envelope:* ({_RIGHTS})",
+    r"username-password|WRONGPASS|invalid password|NOAUTH|authentication required": (
+        "check the user and the password in the URL"
+    ),
+}
 
 #: The longest that a rate limiter waits.
 _LONGEST_S = 30
@@ -49,8 +68,8 @@ class Place(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The URL without credentials and options."""
-        return printable(self.url if _is_file(self.url) else f"{read_url(self.url).name}{urlsplit(self.url).path}")
+        """The URL without credentials and options; in a message ``printable`` has to see it."""
+        return self.url if _is_file(self.url) else f"{read_url(self.url).name}{urlsplit(self.url).path}"
 
     @property
     def where(self) -> str:
@@ -140,7 +159,7 @@ def ask(place: Place, work: Callable[[], Coroutine[Any, Any, T]], doubt: str = "
         ToolError: The storage does not answer, or is none.
     """
     with told(place, doubt):
-        return asyncio.run(work())
+        return event_loop.run(work())
 
 
 @contextmanager
@@ -158,9 +177,9 @@ def told(place: Place, doubt: str = "") -> Iterator[None]:
     logger.addHandler(notes)  # without one, Python would print what is told here already
     try:
         yield
-    except ServiceUnavailableError as error:
-        why = _explain(error.__cause__ or error.__context__ or error)
-        raise ToolError(f"{place.name} does not answer: {why}{doubt and '; '}{doubt}") from None
+    except (ServiceUnavailableError, StorageUnavailableError) as error:
+        what = f"{printable(place.name)} {_explain(list(_causes_of(error)))}"
+        raise ToolError(f"{what}{doubt and '; '}{doubt}") from None
     except ConfigurationError as error:
         raise ToolError(printable(error)) from None
     finally:
@@ -168,8 +187,23 @@ def told(place: Place, doubt: str = "") -> Iterator[None]:
 
 
 def confirm(question: str) -> bool:
-    """Ask whoever sits at the terminal, on standard error; no answer is no."""
-    return click.confirm(question, err=True)
+    """Ask whoever sits at the terminal, on standard error; no answer is no.
+
+    Raises:
+        ToolError: The question would not be seen.
+    """
+    if is_nowhere(sys.stderr):
+        raise ToolError("this asks first, on standard error, which nobody sees")
+    while True:
+        with writing(err=True):
+            click.echo(f"{unmistakable(question)} [y/N]: ", nl=False, err=True)
+        # Not click.confirm(): it makes the same of Ctrl-D and Ctrl-C, and misses a Ctrl-C that comes at once.
+        answer = sys.stdin.readline()
+        if not answer:
+            write_lines("", err=True)  # Ctrl-D leaves the line open
+        if (word := answer.strip().lower()) in _WORDS:
+            return _WORDS[word]
+        write_lines("Answer y or n.", err=True)
 
 
 def check_terminal(otherwise: str) -> None:
@@ -193,7 +227,37 @@ class _Notes(logging.Handler):
             write_lines(f"Warning: {record.getMessage()}", err=True)
 
 
-def _explain(error: BaseException) -> str:
+def _causes_of(error: BaseException) -> Iterator[BaseException]:
+    """Give what a failure comes from, that of the storage first."""
+    cause: BaseException | None = error
+    if not isinstance(error, StorageUnavailableError):
+        cause = error.__cause__ or error.__context__ or error
+    while cause is not None:
+        yield cause
+        # Of a cluster, each server's failure is only noted.
+        noted = getattr(cause, "incident", None)
+        cause = cause.__cause__ or (noted if isinstance(noted, BaseException) else None)
+
+
+def _explain(causes: Sequence[BaseException]) -> str:
+    """Say whether a storage did not answer, or what it answered and what to do."""
+    for cause in causes:
+        if _ANSWERED & {base.__name__ for base in type(cause).__mro__}:
+            answer = _clean(cause)
+            return f"answered: {answer}{_advise(answer)}"
+    if not getattr(causes[0], "is_outage", True):
+        return f"answered, but {_clean(causes[0])}"
+    return f"does not answer: {_clean(causes[0])}"
+
+
+def _advise(answer: str) -> str:
+    for form, advice in _ADVICE.items():
+        if found := re.search(form, answer, re.IGNORECASE):
+            return f"; {found.expand(advice)}"
+    return ""
+
+
+def _clean(error: BaseException) -> str:
     # Client libraries show their own insides along, and some show passwords there.
     return printable(_INSIDES.sub("", str(error))).rstrip(" .:")
 

@@ -1,12 +1,12 @@
 """What the commands print: tables for people, lines for pipes, JSON for programs.
 
-What comes from a storage was once sent by clients. No control character of it reaches the terminal.
+What comes from a storage was once sent by clients. No control character of it reaches the terminal, and nothing
+that is spelled out looks like another name.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import click
 
-from envelope.terminal import printable
+from envelope.cli.streams import write_nowhere
+from envelope.terminal import unmistakable
 
 #: Of the shapes of ``--json``; a change that adds keys does not change it.
 _VERSION = 1
@@ -45,15 +46,15 @@ class Column(NamedTuple):
 
 
 def write_lines(*lines: str, err: bool = False) -> None:
-    """Write lines, each as printable as it has to be."""
-    with _writing():
+    """Write lines; what is not seen is spelled out."""
+    with writing(err=err):
         for line in lines:
-            click.echo(printable(line), err=err)
+            click.echo(unmistakable(line), err=err)
 
 
 def write_json(**document: Any) -> None:
     """Write one document; instants are in ISO 8601, in UTC."""
-    with _writing():
+    with writing():
         # ASCII: what is not seen is escaped.
         click.echo(json.dumps({"version": _VERSION, **document}, indent=2))
 
@@ -66,11 +67,11 @@ def write_table(columns: Sequence[Column], rows: Sequence[Sequence[object]], *, 
         rows: What is in it.
         err: Write it to standard error.
     """
-    texts = [[printable(value) for value in row] for row in rows]
+    texts = [[unmistakable(value) for value in row] for row in rows]
     file = sys.stderr if err else sys.stdout
-    with _writing():
+    with writing(err=err):
         if file.isatty():
-            _draw(columns, texts, file)
+            click.echo(_draw(columns, texts, file), nl=False, err=err)  # which knows how the terminal encodes
             return
         for row in ([column.name for column in columns], *texts):
             click.echo("\t".join(row), err=err)
@@ -87,7 +88,7 @@ def iso(instant: datetime) -> str:
     return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _draw(columns: Sequence[Column], rows: Sequence[Sequence[str]], file: Any) -> None:
+def _draw(columns: Sequence[Column], rows: Sequence[Sequence[str]], file: Any) -> str:
     from rich.console import Console  # noqa: PLC0415 - what --help does not need
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -101,24 +102,27 @@ def _draw(columns: Sequence[Column], rows: Sequence[Sequence[str]], file: Any) -
     console = Console(file=file, highlight=False)
     with console.capture() as drawn:  # rich would end the process with 1 where nobody reads
         console.print(table)
-    file.write(drawn.get())
+    return drawn.get()
 
 
 @contextmanager
-def _writing() -> Iterator[None]:
-    """Write to the end, and say so if that is not possible."""
+def writing(*, err: bool = False) -> Iterator[None]:
+    """Write to the end, and say so if that is not possible.
+
+    Args:
+        err: Standard error is written. If that is not possible, nobody can be told, and the work goes on.
+
+    Raises:
+        ToolError: Standard output cannot be written.
+    """
+    file = sys.stderr if err else sys.stdout
     try:
         yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _write_nowhere()
-        sys.exit(_UNREAD)
+        file.flush()
     except OSError as error:
-        _write_nowhere()
+        write_nowhere(file)
+        if err:
+            return
+        if isinstance(error, BrokenPipeError):
+            sys.exit(_UNREAD)
         raise ToolError(f"the output cannot be written: {error.strerror}") from None
-
-
-def _write_nowhere() -> None:
-    # What could not be written would be tried again when Python ends.
-    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a name, not a path of ours
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())

@@ -82,7 +82,7 @@ class Terminal:
 
     @property
     def shown(self) -> str:
-        return self._shown.decode().replace("\r\n", "\n")
+        return self._shown.decode(errors="replace").replace("\r\n", "\n")
 
     def wait_for(self, text: str, within_s: float = 15) -> None:
         with self._changed:

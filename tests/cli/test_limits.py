@@ -131,7 +131,7 @@ def test_reset_without_a_terminal_is_refused(url) -> None:
     assert run("limits", "reset", "ada", "--yes", "--storage", url).stdout == "ada begins anew.\n"
 
 
-@pytest.mark.parametrize(("typed", "code", "left"), [("y\n", 0, 0), ("n\n", 1, 1), ("\n", 1, 1)])
+@pytest.mark.parametrize(("typed", "code", "left"), [("y\n", 0, 0), ("n\n", 1, 1), ("\n", 1, 1), ("\x04", 1, 1)])
 def test_reset_shows_and_asks(url, monkeypatch, typed, code, left) -> None:
     """What would be forgotten."""
     charge(url, "ada", "20/minute", cost=3)
@@ -183,7 +183,7 @@ def test_key_that_is_not_ours(valkey, url) -> None:
     result = run("limits", "inspect", "ada", "--storage", url)
 
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr == f"Error: {url} does not answer: what lies under a key is not ours\n"
+    assert result.stderr == f"Error: {url} answered, but what lies under a key is not ours\n"
 
 
 def test_memcached_knows_what_it_is_asked_for(memcached_server) -> None:
@@ -193,7 +193,7 @@ def test_memcached_knows_what_it_is_asked_for(memcached_server) -> None:
     (found,) = read("limits", "inspect", "ada", "20/minute", "--storage", memcached_server.url)["limits"]
     assert found["remaining"] == 17
     for arguments, words in (
-        (["inspect", "ada"], "finds only the limits that it is asked for"),
+        (["inspect", "ada"], "name them: envelope limits inspect SUBJECT 5/minute\n"),
         (["reset", "ada", "--yes"], "only the service can forget it"),
     ):
         result = run("limits", *arguments, "--storage", memcached_server.url)

@@ -169,6 +169,15 @@ def test_control_characters_reach_no_terminal(url, monkeypatch, arguments) -> No
     assert "\x1b[31m" not in shown
 
 
+@pytest.mark.parametrize("command", [["list"], ["inspect", "a\\x1bb"]])
+def test_keys_that_would_look_alike(url, command) -> None:
+    """A backslash is doubled, where another character is spelled out."""
+    lock(url, "a\\x1bb", "a\x1bb")
+    shown = run("locks", *command, "--storage", url).stdout
+    assert ("a\\\\x1bb" in shown, "a\\x1bb\t" in shown) == (True, command == ["list"])
+    assert set(keys_of(read("locks", "list", "--storage", url))) == {"a\\x1bb", "a\x1bb"}
+
+
 def test_beginning_of_a_long_key_is_marked(url) -> None:
     """A server knows no more of it; whole, it is found."""
     lock(url, "k" * 300)
@@ -238,8 +247,20 @@ def test_inspect_of_a_key_that_is_not_ours(valkey, url) -> None:
     result = run("locks", "inspect", "a", "--storage", url)
 
     assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"Error: {url} answered: ")
     assert "WRONGTYPE" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("field", "content"), [("o", "%ff"), ("w", "%ff"), ("f", "soon")])
+def test_inspect_of_a_record_that_cannot_be_read(valkey, url, field, content) -> None:
+    """Is told, and is not taken for a free object."""
+    lock(url, "a")
+    valkey.call("HSET", slot_of("a"), field, content)
+    result = run("locks", "inspect", "a", "--storage", url)
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == f"Error: {url} answered, but what lies under a key is not ours, or cannot be read\n"
 
 
 # break
@@ -334,6 +355,25 @@ def test_break_shows_and_asks(url, monkeypatch, typed, code, words) -> None:
     assert "does not stop the holder" in ended.shown
     assert "Break it? [y/N]" in ended.shown
     assert run("locks", "inspect", "a", "--storage", url).exit_code == int(code == 0)
+
+
+def test_end_of_input_is_no(url, monkeypatch) -> None:
+    """Ctrl-D; the line of the question is ended."""
+    lock(url, "a")
+    code, shown = run_at_terminal(monkeypatch, "locks", "break", "a", typed="\x04", ENVELOPE_STORAGE=url)
+
+    assert code == 1
+    assert shown.endswith("Break it? [y/N]: \nNothing was changed.\n")
+    assert run("locks", "inspect", "a", "--storage", url).exit_code == 0
+
+
+def test_question_is_asked_again(url, monkeypatch) -> None:
+    """Of whoever says neither yes nor no."""
+    lock(url, "a")
+    code, shown = run_at_terminal(monkeypatch, "locks", "break", "a", typed="a\nYES\n", ENVELOPE_STORAGE=url)
+
+    assert code == 0
+    assert "Answer y or n.\nBreak it? [y/N]: " in shown
 
 
 def test_enter_is_no(url, monkeypatch) -> None:

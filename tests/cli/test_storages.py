@@ -9,6 +9,7 @@ import time
 import pytest
 
 from tests.cli.running import read, run, start
+from tests.locks.storages.places import slot_of
 
 #: This machine may be busy.
 pytestmark = pytest.mark.timeout(60)
@@ -83,8 +84,41 @@ def test_password_is_not_shown(own_valkey) -> None:
         wrong = where.replace(":s3cret@", f":{option}" if option else "").replace("?client_name=s3cret", "")
         result = run("locks", "list", "--storage", wrong)
         assert (result.exit_code, result.stdout) == (2, "")
-        assert result.stderr.startswith(f"Error: {own_valkey.url} does not answer: Authentication")
+        assert result.stderr.startswith(f"Error: {own_valkey.url} answered: ")
+        assert result.stderr.endswith("; check the user and the password in the URL\n")
         assert "other" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("rules", "right"),
+    [
+        ("~envelope:* +client|setinfo", "+evalsha"),
+        ("~envelope:* +client|setinfo +eval +evalsha +time +hmget", "+scan"),
+        ("~envelope:* +client|setinfo +eval +scan", "+evalsha"),
+        ("~other:* +@all", "~envelope:*"),
+    ],
+)
+def test_right_that_is_missing_is_named(own_valkey, rules, right) -> None:
+    """The server did answer; what it said is told, and what it needs."""
+    own_valkey.call("ACL", "SETUSER", "ada", "on", ">s3cret", *rules.split())
+    result = run("locks", "list", ENVELOPE_STORAGE=own_valkey.url.replace("//", "//ada:s3cret@"))
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"Error: {own_valkey.url} answered: ")
+    assert f"; the user needs the right {right} (all the rights: 'Keys in the storage'" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "s3cret" not in result.stderr
+
+
+def test_answer_of_a_cluster(valkey_cluster) -> None:
+    """Which client libraries tell in another way."""
+    valkey_cluster.flush()
+    valkey_cluster.server_of(slot_of("a")).call("SET", slot_of("a"), "a text")
+    result = run("locks", "inspect", "a", ENVELOPE_STORAGE=valkey_cluster.url)
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"Error: {valkey_cluster.url} answered: ")
+    assert "WRONGTYPE" in result.stderr
 
 
 def test_log_of_the_caller_stays_as_it_was(caplog) -> None:

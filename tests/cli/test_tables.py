@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from envelope import cli
 from envelope.cli.durations import Duration, spell
 from envelope.cli.tables import iso
-from envelope.terminal import printable
+from envelope.terminal import printable, unmistakable
 from tests.cli.running import lock
 
 
@@ -24,6 +25,15 @@ def test_printable_text_is_one_line_of_what_is_seen(text: str) -> None:
     """Whatever it was."""
     assert printable(text).isprintable()
     assert not text.isprintable() or printable(text) == text
+
+
+@given(st.text(st.sampled_from("\\x1bn\n\x1b\u202eé☃")))
+def test_unmistakable_text_can_be_read_back(text: str) -> None:
+    """So that no two look alike."""
+    shown = unmistakable(text)
+    assert shown.isprintable()
+    spelled = re.compile(r"\\\\|\\[tnr]|\\x..|\\u....|\\U........")
+    assert spelled.sub(lambda found: found[0].encode().decode("unicode_escape"), shown) == text
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
