@@ -98,7 +98,7 @@ def inspect(
 
 @limits.command(
     short_help="Forget what is counted for a client.",
-    epilog="Exit code: 0 done; 1 you said no; 2 wrong usage or no answer; 130 interrupted.",
+    epilog="Exit code: 0 done; 1 nothing is counted, or you said no; 2 wrong usage or no answer; 130 interrupted.",
 )
 @_subject
 @_strategy
@@ -113,17 +113,22 @@ def reset(place: Place, subject: str, strategy: str, is_sure: bool, as_json: boo
         raise ToolError(
             f"{printable(place.name)} does not tell what is counted for a client; only the service can forget it"
         )
-    is_done = is_sure
     if not is_sure:
         check_terminal("--yes")
-        _show(_count(place, subject, (), strategy, None), err=True)
+    counts = _count(place, subject, (), strategy, None)
+    said = f"Nothing is counted for {subject} by {strategy} in {place.where}."
+    is_done = bool(counts)
+    if counts and not is_sure:
+        _show(counts, err=True)
         is_done = confirm(f"Forget all that is counted for {subject}?")
+        said = "Nothing was changed."
     if is_done:
         _forget(place, subject, strategy)
+        said = f"{subject} begins anew."
     if as_json:
         write_json(**place.describe(), strategy=strategy, subject=subject, reset=is_done)
     else:
-        write_lines(f"{subject} begins anew." if is_done else "Nothing was changed.")
+        write_lines(said)
     sys.exit(int(not is_done))
 
 

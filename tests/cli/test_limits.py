@@ -120,6 +120,17 @@ def test_reset_forgets_all(server, strategy) -> None:
     assert left == [0, 1]
 
 
+@pytest.mark.parametrize("arguments", [["--yes"], []])
+def test_reset_of_whom_nobody_knows_says_so(url, monkeypatch, arguments) -> None:
+    """A typing error must not look like help."""
+    charge(url, "ada", "20/minute")
+    ended = run_at_terminal(monkeypatch, "limits", "reset", "adda", *arguments, typed="", ENVELOPE_STORAGE=url)
+
+    assert ended.code == 1
+    assert "Nothing is counted for adda by sliding-window-counter in" in ended.shown
+    assert len(read("limits", "inspect", "ada", "--storage", url)["limits"]) == 1
+
+
 def test_reset_without_a_terminal_is_refused(url) -> None:
     """Unless it was said beforehand."""
     charge(url, "ada", "20/minute")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 import queue
 import subprocess
@@ -346,8 +347,20 @@ def bad_tokens(token: str) -> list[Any]:
             f"{prefix}.e30=",
         ),
         *(f"{prefix}.NQ==", f"{prefix}.WyJhIl0=", f"{prefix}.WyJhIiwgMV0=", f"{prefix}.WyJhIiwgIiJd"),
+        # Nothing before, behind or between what was written is overlooked.
+        *(f"{token}x", f"{token}\n", f" {token}", f"{prefix}.{rest[:8]}!{rest[8:]}"),
         *(None, 5, token.encode(), [token], "☃" * 50, "\0", "\ud800"),
     ]
+
+
+@pytest.mark.anyio
+@on_one_server
+async def test_beginning_of_a_token_says_no_secret(place):
+    """Queues log the arguments of jobs, and cut them."""
+    lease = await place.locks.acquire("entity:77")
+    token = await lease.hand_off(claim_within_s=60)
+    beginning = token.removeprefix("envelope-lease-1.")[:16]
+    assert base64.urlsafe_b64decode(beginning) == b'["entity:77"'
 
 
 @pytest.mark.anyio
@@ -390,8 +403,6 @@ def test_any_text_is_a_token_or_a_value_error(text: str):
 
 def test_deeply_nested_text_is_a_value_error():
     """Also what no hand-off ever wrote."""
-    import base64
-
     from envelope.locks.storages.redis.storage import _read_token
 
     with pytest.raises(ValueError):
@@ -418,10 +429,9 @@ async def test_token_of_a_lease_is_no_token_of_a_hand_off(place):
     await lease.release()
     await place.locks.acquire("a")
     held = place.record("a")["t"]
-    import base64
     import json
 
-    forged = token.rpartition(".")[0] + "." + base64.urlsafe_b64encode(json.dumps([held, "a"]).encode()).decode()
+    forged = token.rpartition(".")[0] + "." + base64.urlsafe_b64encode(json.dumps(["a", held]).encode()).decode()
     with pytest.raises(LeaseLostError):
         await claim(place.locks, forged)
     assert place.record("a")["t"] == held

@@ -160,7 +160,9 @@ WAYS: list[Callable[[ObjectLocks], Awaitable[object]]] = [
     lambda locks: locks.inspect("a"),
     lambda locks: locks.break_lock("a", fence=1),
     lambda locks: locks.hold("a").__aenter__(),
-    lambda locks: locks.claim("envelope-lease-1.WyJhYSIsICJhIl0=").__aenter__(),
+    lambda locks: locks.claim(
+        "envelope-lease-1.WyJhIiwgIjAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwIl0="
+    ).__aenter__(),
 ]
 
 

@@ -51,6 +51,9 @@ _LONGEST_NAME = 200
 #: Begins a token that was handed off.
 _TOKEN = "envelope-lease-1."  # noqa: S105
 
+#: How many random bytes a token has.
+_TOKEN_BYTES = 16
+
 T = TypeVar("T")
 
 
@@ -96,7 +99,7 @@ class RedisLocks:
     async def acquire(self, keys: tuple[str, ...], operation: str) -> Lease | Refusal:
         """Take all the objects or none."""
         self._check_breaker()
-        token = secrets.token_hex(16)
+        token = secrets.token_hex(_TOKEN_BYTES)
         names = [self._slot_of(key)[1] for key in keys]
         arguments = Arguments.of(token, self._ttl_ms, _KEPT_MS, _quote(operation), _process(os.getpid()), *names)
         since = self.clock()
@@ -129,7 +132,7 @@ class RedisLocks:
 
     async def hand_off(self, lease: Lease, claim_within_ms: int) -> str | None:
         """Give the objects to whoever claims the token that is returned."""
-        token = secrets.token_hex(16)
+        token = secrets.token_hex(_TOKEN_BYTES)
         arguments = Arguments.of(lease.token, token, claim_within_ms, _KEPT_MS)
         self._heart.forget(lease)  # the token that it would renew is not the lease's any more
         words, _ = await self._take(
@@ -144,7 +147,7 @@ class RedisLocks:
     async def claim(self, token: str) -> Lease | None:
         """Take what was handed off."""
         handed_off, keys = _read_token(token)
-        own = secrets.token_hex(16)
+        own = secrets.token_hex(_TOKEN_BYTES)
         arguments = Arguments.of(handed_off, own, self._ttl_ms, _KEPT_MS, _process(os.getpid()))
         since = self.clock()
         words, _ = await self._take(self._scripts.claim, own, keys, arguments)
@@ -344,15 +347,18 @@ def _unquote(word: bytes) -> str:
 
 
 def _write_token(token: str, keys: tuple[str, ...]) -> str:
-    return _TOKEN + base64.urlsafe_b64encode(json.dumps([token, *keys]).encode()).decode()
+    # The secret last: whoever logs a job's arguments cuts them there.
+    return _TOKEN + base64.urlsafe_b64encode(json.dumps([*keys, token]).encode()).decode()
 
 
 def _read_token(text: str) -> tuple[str, tuple[str, ...]]:
     try:
         if not text.startswith(_TOKEN):
             raise ValueError  # noqa: TRY301
-        token, *keys = json.loads(base64.urlsafe_b64decode(text.removeprefix(_TOKEN)))
-        return str(token), check_keys(tuple(keys))
+        *keys, token = json.loads(base64.b64decode(text.removeprefix(_TOKEN), b"-_", validate=True))
+        if len(bytes.fromhex(token)) != _TOKEN_BYTES:
+            raise ValueError  # noqa: TRY301
+        return token, check_keys(tuple(keys))
     except (AttributeError, RecursionError, TypeError, ValueError):
         # Not the text, which may be somebody's token.
         raise ValueError("this is no token of hand_off(); give it as it was returned") from None
