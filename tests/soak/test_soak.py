@@ -14,7 +14,7 @@ from tests.soak.sampling import Sample, slope_of
 @pytest.mark.skipif(sys.platform != "linux", reason="figures of a process are read from /proc")
 def test_service_under_load_leaves_nothing_behind() -> None:
     """All answers keep the convention, also while the storage is gone, and everything that was opened is closed."""
-    report = soak("uvicorn", 8, 60, waits=False)
+    report = soak("uvicorn", 6, 60, waits=False)
 
     assert report.faults == []
 
