@@ -185,12 +185,6 @@ async def _settle(verdicts: Sequence[Verdict], cost_of: Callable[[Demand], int])
         raise error
 
 
-class SubjectUnavailableError(StorageUnavailableError):
-    """Only about this subject nothing is known; the storage answers."""
-
-    is_outage = False
-
-
 @runtime_checkable
 class Storage(Protocol):
     """Where quotas are counted. One storage counts by one strategy."""

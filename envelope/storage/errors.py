@@ -19,3 +19,9 @@ class StorageUnavailableError(Exception):
     def __init__(self, why: str, incident: object = None) -> None:
         super().__init__(why)
         self.incident = incident
+
+
+class ForeignKeyError(StorageUnavailableError):
+    """What lies under a key is not ours; about other keys the storage answers."""
+
+    is_outage = False

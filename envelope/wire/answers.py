@@ -198,6 +198,12 @@ def uncover(exc: Exception) -> Exception:
     return exc
 
 
+def covered_error(exc: BaseException) -> OSError | None:
+    """Find what Starlette's streams take for a client that has gone: any ``OSError``, also of a database."""
+    context = exc.__context__
+    return context if isinstance(exc, ClientDisconnect) and isinstance(context, OSError) else None
+
+
 def leaf_of(exc: Exception) -> Exception:
     """Find the exception that one-leaf groups, and what Starlette hides, stand for."""
     while True:

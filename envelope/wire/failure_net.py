@@ -94,7 +94,7 @@ class FailureNet:
                 scope[KEY] = outside
 
     async def _fail(self, responder: _NetResponder, exc: Exception) -> Exception | None:
-        if isinstance(exc, ClientDisconnect) and not responder.started:
+        if isinstance(responder.origin_of(exc), ClientDisconnect) and not responder.started:
             return None  # nobody is there to read an answer, nor the framework's
         if responder.kept is not None and self._is_new_answer(responder, exc):
             responder.drop_kept()

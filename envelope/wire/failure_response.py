@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import time
 from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
@@ -28,6 +29,9 @@ _LONGEST_S = 2**31
 
 
 _NO_HEADERS: Headers = []
+
+#: What ends a header field, or is no part of one (RFC 9110, 5.5).
+_BREAKS = re.compile(r"[\r\n\0]")
 
 
 class FailureResponse(Response):
@@ -123,6 +127,10 @@ def failure_headers(
 
 
 def _encode(headers: Mapping[str, str]) -> Headers:
+    for name, value in headers.items():
+        if _BREAKS.search(name + value):
+            # Not the value, which may be a client's.
+            raise ValueError(f"the header field {name!r} holds a line break or NUL")
     return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
 
 

@@ -15,7 +15,7 @@ import anyio
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from envelope.wire.answers import Answers, uncover
+from envelope.wire.answers import Answers, covered_error, uncover
 from envelope.wire.conversion import LARGEST, TRACEBACK, convert, is_convertible, is_crash_text, shorten
 from envelope.wire.exchange import Exchange
 from envelope.wire.failure_response import FailureResponse
@@ -224,7 +224,7 @@ class Responder:
             What is to be raised: the crash itself, what came out of ``send`` or ``receive``, or an exception
             that came too late to be answered. None if it was an answer.
         """
-        origin = uncover(exc)
+        origin = self.origin_of(exc)
         if self.is_untouchable(origin):
             return origin
         if self.started:
@@ -235,6 +235,12 @@ class Responder:
         if answer.response is not None:
             await self.send_answer(answer.response)
         return answer.crash
+
+    def origin_of(self, exc: Exception) -> Exception:
+        """Find the exception that was raised first, behind what Starlette makes of it."""
+        origin = uncover(exc)
+        covered = covered_error(origin)
+        return origin if covered is None or self.exchange.is_foreign(covered) else covered
 
     def is_untouchable(self, exc: Exception) -> bool:
         """Tell whether an exception is nobody's to answer."""

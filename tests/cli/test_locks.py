@@ -134,7 +134,7 @@ def test_list_leaves_out_what_is_not_ours(valkey, url) -> None:
 
     assert keys_of(json.loads(result.stdout)) == ["a"]
     assert result.stderr == (
-        "Warning: keys in the lock storage that are not ours, or cannot be read, were left out: 2\n"
+        "Warning: keys in the lock storage that are not ours, or cannot be read: 2\n"
     )
     assert result.exit_code == 0
 
@@ -242,14 +242,12 @@ def test_inspect_of_a_free_object(server) -> None:
 
 
 def test_inspect_of_a_key_that_is_not_ours(valkey, url) -> None:
-    """One line of what the server says."""
+    """It is neither free nor held, and no outage."""
     valkey.call("SET", slot_of("a"), "a text")
     result = run("locks", "inspect", "a", "--storage", url)
 
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr.startswith(f"Error: {url} answered: ")
-    assert "WRONGTYPE" in result.stderr
-    assert result.stderr.count("\n") == 1
+    assert f"Error: {url} answered, but what lies under a key is not ours\n" in result.stderr
 
 
 @pytest.mark.parametrize(("field", "content"), [("o", "%ff"), ("w", "%ff"), ("f", "soon")])

@@ -19,9 +19,9 @@ _FILES = r"py|pyc|so|rb|php|java|go|rs|conf|cfg|ini|toml|ya?ml|env|pem|key|crt|s
 #: What is searched for, and how it is called. Case counts: "select one from the list" is no SQL.
 _ALWAYS = {
     "a traceback": re.compile(r'Traceback \(most recent call last\)|File "[^"\n]+", line \d+|\bline \d+, in \w+'),
-    "a stack trace": re.compile(r"(?m)^\s+at [\w.$<>]+ ?\([^)\n]*:\d+\)|\bgoroutine \d+ \["),
+    "a stack trace": re.compile(r"(?m)^[ \t]+at [\w.$<>]+ ?\([^)\n]*:\d+\)|\bgoroutine \d+ \["),
     "an exception": re.compile(
-        r"\b[A-Z]\w+(?:Error|Exception)(?:\(|: )|\b[a-z_]\w*(?:\.\w+)*\.[A-Z]\w*(?:Error|Exception)\b"
+        r"\b[A-Z]\w+(?:Error|Exception)(?:\(|: )|\b[a-z_]\w*(?:\.\w+){0,8}\.[A-Z]\w*(?:Error|Exception)\b"
         r"|\[Errno \d+\]"
     ),
     "an object of the program": re.compile(r"<class '[^']+'>|\bobject at 0x[0-9a-fA-F]+"),

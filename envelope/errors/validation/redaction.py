@@ -44,7 +44,6 @@ _KEYS: Final = frozenset(
 )
 
 
-@lru_cache(maxsize=2048)
 def is_secret_name(name: str) -> bool:
     """Says whether the name of a parameter, header, cookie or property sounds like a secret.
 
@@ -52,7 +51,13 @@ def is_secret_name(name: str) -> bool:
         name: compared word by word ("accessToken" and "X-Auth-Token" hit, "author" and "shipping" do not).
             A name too long to be examined counts as secret.
     """
-    if len(name) > _MAX_NAME_CHARS or _SECRET_PARTS.search(name):
+    # Clients choose names: what is remembered is bounded in number and in length.
+    return len(name) > _MAX_NAME_CHARS or _is_secret(name)
+
+
+@lru_cache(maxsize=2048)
+def _is_secret(name: str) -> bool:
+    if _SECRET_PARTS.search(name):
         return True
     words = [word.lower().removesuffix("s") for word in _WORD.findall(name)]
     return not _SECRET_WORDS.isdisjoint(words) or any(

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from envelope.errors.tree import ConfigurationError
-from envelope.storage.errors import StorageUnavailableError
+from envelope.storage.errors import ForeignKeyError, StorageUnavailableError
 from envelope.storage.redis.errands import Command
 
 #: Scheme -> client library, and the scheme that its own URLs have.
@@ -249,6 +249,10 @@ class _ConnectionLink:
                 command.finish(await self._connection.read_response(disable_decoding=True))
             except self._errors.NoScriptError:
                 unknown.append(command)
+            except self._errors.ResponseError as error:
+                if not _is_about_a_key(error):
+                    raise
+                command.fail(ForeignKeyError("what lies under a key is not ours"))
         for command in unknown:  # the server was restarted, or flushed its scripts
             await self._connection.send_packed_command(command.encode(with_text=True))
             command.finish(await self._connection.read_response(disable_decoding=True))
@@ -294,6 +298,8 @@ class _ClusterLink:
                 unknown.append(command)
             elif isinstance(part.result, self._errors.AskError | self._errors.TryAgainError):  # or MovedError
                 await self._ask_elsewhere(command)
+            elif isinstance(part.result, Exception) and _is_about_a_key(part.result):
+                command.fail(ForeignKeyError("what lies under a key is not ours"))
             elif isinstance(part.result, Exception):
                 self._fail([command], part.result)
             else:
@@ -321,6 +327,11 @@ def _call(command: Command, with_text: bool) -> list[Any]:
     (errand,) = command.errands
     script = ("EVAL", command.script.text) if with_text else ("EVALSHA", command.script.sha)
     return [*script, len(errand.keys), *errand.keys, *errand.arguments.values]
+
+
+def _is_about_a_key(error: Exception) -> bool:
+    """Tell whether a script failed at a value that no script of ours has written: another type, or no number."""
+    return any(words in str(error) for words in ("WRONGTYPE", "attempt to "))
 
 
 def _errors_of(client: Any) -> Any:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from envelope import RateLimiter, RouteLimit, ServiceUnavailableError
 from envelope.rate_limit.quotas import Quota, read_field
 from envelope.rate_limit.storages.redis.storage import RedisStorage
-from envelope.rate_limit.verdicts import SubjectUnavailableError, TellingStorage
+from envelope.rate_limit.verdicts import TellingStorage
+from envelope.storage.errors import ForeignKeyError
 from tests.rate_limit.storages.clocks import STRATEGIES
 from tests.rate_limit.storages.test_contract import (  # noqa: F401 - fixtures
     Place,
@@ -98,7 +99,7 @@ async def test_key_of_somebody_else_is_no_outage(valkey, redis_storage, caplog):
     (key,) = valkey.call("KEYS", "*")
     valkey.call("DEL", key)
     valkey.call("SET", key, "a text")
-    with pytest.raises(SubjectUnavailableError):
+    with pytest.raises(ForeignKeyError):
         await redis_storage.quotas_of("ada")
     assert [record.event_name for record in caplog.records] == ["envelope.rate_limit.foreign_key"]
 

@@ -27,7 +27,7 @@ from envelope.locks.lease import Lease
 from envelope.locks.retry_after import REMEMBERED
 from envelope.locks.storages.redis.heart import MARGIN, Heart
 from envelope.storage.breaker import Breaker
-from envelope.storage.errors import StorageUnavailableError
+from envelope.storage.errors import ForeignKeyError, StorageUnavailableError
 from envelope.storage.redis.errands import Arguments
 from envelope.storage.redis.line import Lines
 from envelope.storage.redis.links import plan_connection
@@ -179,7 +179,7 @@ class RedisLocks:
         try:
             return _read_holder((key,), words) if words else None
         except ValueError as error:
-            raise _ForeignRecordError("what lies under a key is not ours, or cannot be read") from error
+            raise ForeignKeyError("what lies under a key is not ours, or cannot be read") from error
 
     async def survey(self) -> AsyncGenerator[Holder, None]:
         """Tell who has which object, by many short questions.
@@ -278,14 +278,13 @@ class RedisLocks:
         deadline = loop.time() + self._timeout_s
         try:
             return await self._lines.here().run(script, slots, arguments, deadline=deadline), False
+        except ForeignKeyError:
+            log_event(logger, LOCKS_FOREIGN_KEYS, count=1)
+            raise
         except StorageUnavailableError:
             if loop.time() >= deadline:
                 raise
         return await self._lines.here().run(script, slots, arguments, deadline=deadline), True
-
-
-class _ForeignRecordError(StorageUnavailableError):
-    is_outage = False
 
 
 class _Scripts(NamedTuple):

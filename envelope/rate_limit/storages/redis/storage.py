@@ -16,8 +16,9 @@ from urllib.parse import unquote
 from envelope.events import LIMITS_FOREIGN_KEY, log_event
 from envelope.rate_limit.quotas import Quota, Strategy, check_log, read_field
 from envelope.rate_limit.storages.redis.scripts import load_scripts
-from envelope.rate_limit.verdicts import Change, Demand, SubjectUnavailableError, Verdict, refund
+from envelope.rate_limit.verdicts import Change, Demand, Verdict, refund
 from envelope.storage.clock import monotonic_ms
+from envelope.storage.errors import ForeignKeyError
 from envelope.storage.redis.errands import Arguments
 from envelope.storage.redis.line import Lines
 from envelope.storage.redis.links import is_cluster, plan_connection
@@ -233,9 +234,9 @@ def _read_quota(word: bytes) -> Quota | None:
         return None
 
 
-def _foreign() -> SubjectUnavailableError:
+def _foreign() -> ForeignKeyError:
     log_event(logger, LIMITS_FOREIGN_KEY)
-    return SubjectUnavailableError("what lies under a key is not ours")
+    return ForeignKeyError("what lies under a key is not ours")
 
 
 def _look_at(task: asyncio.Task[Verdict]) -> None:
