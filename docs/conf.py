@@ -7,6 +7,7 @@ another project's server is down would tell nothing about these pages.
 
 import re
 from importlib.metadata import version as installed_version
+from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
@@ -72,6 +73,7 @@ def setup(app: Sphinx) -> None:
     """Connect what Sphinx does not do by itself."""
     app.connect("source-read", link_to_repository)
     app.connect("autodoc-process-signature", tidy_signature)
+    app.connect("html-page-context", finish_page)
 
 
 def link_to_repository(app: Sphinx, page: str, source: list[str]) -> None:
@@ -83,6 +85,45 @@ def link_to_repository(app: Sphinx, page: str, source: list[str]) -> None:
         return link[0] if is_page else f"](path:{link[1]})"
 
     source[0] = re.sub(r"\]\((\.\./[^)#:]+\.md)\)", offer, source[0])
+
+
+def finish_page(app: Sphinx, *event: Any) -> None:
+    """Change what a page looks like where Markdown cannot say it."""
+    context = event[2]
+    if body := context.get("body"):
+        context["body"] = break_long_words(name_downloads(app, link_names(body)))
+
+
+def link_names(body: str) -> str:
+    """Lead a name to its own docstring, where the page has it: GitHub knows only the section."""
+
+    def link_name(link: re.Match[str]) -> str:
+        target = f"envelope.{link[2]}"
+        return f'href="#{target}"{link[1]}{link[2]}<' if f'id="{target}"' in body else link[0]
+
+    return re.sub(r'href="#[\w-]+"(>(?:<[^>]+>)+)(\w+)<', link_name, body)
+
+
+def name_downloads(app: Sphinx, body: str) -> str:
+    """Save files with the names of their folders: there are many that are called README.md and storage.py."""
+    for source, (_, target) in app.env.dlfiles.items():
+        name = "-".join(part for part in Path(source).parts if part != "..")
+        body = re.sub(
+            rf'download=""(?= href="[./]*_downloads/{re.escape(str(target))}")', f'download="{name}"', body
+        )
+    return body
+
+
+def break_long_words(body: str) -> str:
+    """Let long words in tables break behind a dot, a slash and the like: Furo cuts a table that is too wide."""
+
+    def in_word(word: re.Match[str]) -> str:
+        return re.sub(r"([./:_(=]+)(?=[\w&\[])", r"\1<wbr>", word[0])
+
+    def in_cell(cell: re.Match[str]) -> str:
+        return re.sub(r">[^<]+", lambda text: re.sub(r"\S{20,}", in_word, text[0]), cell[0])
+
+    return re.sub(r"(?s)<td.*?</td>", in_cell, body)
 
 
 def tidy_signature(*event: Any) -> tuple[str | None, str | None]:

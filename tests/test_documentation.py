@@ -11,7 +11,7 @@ import socket
 import sys
 import textwrap
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import blake2b
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+import redis
 from fastapi.testclient import TestClient
 
 import envelope
@@ -46,7 +47,13 @@ def name_of(page: Path) -> str:
 
 
 def python_blocks(page: Path) -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    return [block for _, block in named_blocks(page)]
+
+
+def named_blocks(page: Path) -> list[tuple[str, str]]:
+    """Give the Python of a page, each with the name of its module: that of the line above, "`observing.py`, ...:"."""
+    blocks = re.findall(r"(?:^`(\w+)\.py`.*:\n\n)?^```python\n((?s:.*?))^```", page.read_text(), re.MULTILINE)
+    return [(name or "documentation", block) for name, block in blocks]
 
 
 def rows_below(page: Path, heading: str) -> list[list[str]]:
@@ -80,11 +87,24 @@ def test_readme_example_answers_as_the_readme_says() -> None:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page)], ids=name_of)
 def test_python_blocks_of_a_page_run(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No block of the page raises."""
-    for block in python_blocks(page):
-        module = ModuleType("documentation")
-        monkeypatch.setitem(sys.modules, module.__name__, module)  # where dataclasses look for it
+    """No block of the page raises, nor any test in it that needs no fixture; a block may import a named one above."""
+    for name, block in named_blocks(page):
+        module = ModuleType(name)
+        monkeypatch.setitem(sys.modules, name, module)  # where dataclasses look for it
         exec(compile(block, name_of(page), "exec"), vars(module))
+        for each in vars(module).copy().values():
+            if inspect.isfunction(each) and each.__name__.startswith("test_") and is_plain(each):
+                each()
+
+
+def is_plain(test: Callable[..., Any]) -> bool:
+    return not inspect.signature(test).parameters and not inspect.iscoroutinefunction(test)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_nothing_is_left_to_do_on_a_page(page: Path) -> None:
+    """What was to be written later has been written."""
+    assert re.findall(r".*\bTODO\b.*", page.read_text()) == []
 
 
 # Links
@@ -396,6 +416,23 @@ def test_rights_on_the_page_are_enough_and_none_is_spare(own_valkey: Server) -> 
     called = set(re.findall(r"redis\.p?call\('(\w+)'", scripts))
     granted = {right[1:].upper() for right in rights if right.startswith("+")}
     assert granted - {"EVAL", "EVALSHA", "CLIENT|SETINFO"} == called - {"SCAN"}  # which only operators need
+
+
+def test_rights_on_the_page_are_enough_on_redis_7_0(tls_redis: Server) -> None:
+    """There is one that it refuses, as the page says; nothing of ours is missing without it."""
+    if not tls_redis.call("INFO", "server")["redis_version"].startswith("7.0."):
+        pytest.skip("another Redis is installed")
+    (refused,) = re.findall(r"Redis before 7\.2 .*?`\+([^`]+)`", KEYS.read_text(), re.DOTALL)
+    rights = [right for right in _rights() if right != f"+{refused}"]
+    with pytest.raises(redis.ResponseError, match="Unknown command"):
+        tls_redis.call("ACL", "SETUSER", "service", *_rights())
+    tls_redis.call("ACL", "SETUSER", "service", "on", ">secret", *rights)
+    tls_redis.call("ACL", "LOG", "RESET")
+
+    asyncio.run(use_everything(tls_redis.url.replace("rediss://", "rediss://service:secret@")))
+
+    assert tls_redis.call("ACL", "LOG") == []
+    tls_redis.call("ACL", "DELUSER", "service")
 
 
 def test_rights_on_the_page_are_enough_for_a_cluster(valkey_cluster: Cluster) -> None:
