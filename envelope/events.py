@@ -100,7 +100,7 @@ LOCK_BROKEN = Event("envelope.lock.broken", logging.WARNING, "the lock on %(key)
 LOCKS_FOREIGN_KEYS = Event(
     "envelope.lock.foreign_keys",
     logging.WARNING,
-    "keys in the lock storage that are not ours, or cannot be read, were left out: %(count)d",
+    "keys in the lock storage that are not ours, or cannot be read: %(count)d",
 )
 LOCK_RENEWAL_FAILED = Event("envelope.lock.renewal_failed", logging.ERROR, "a lease could not be renewed")
 
@@ -117,7 +117,7 @@ MAINTENANCE_NOT_SHARED = Event(
 MAINTENANCE_UNREADABLE = Event(
     "envelope.maintenance.unreadable",
     logging.WARNING,
-    "%(switch)s does not hold a time like 2030-01-31T18:00:00Z; maintenance has no announced end",
+    "%(switch)s %(why)s; maintenance has no announced end",
 )
 
 

@@ -38,7 +38,7 @@ class Background:
 
     def begin_anew(self) -> None:
         """Forget the thread: a forked process has none."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may come while this thread has it
         self._thread: _Thread | None = None
 
     def do(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
@@ -50,6 +50,11 @@ class Background:
                 self._left = finalize(self, self._thread.stop)
                 self._left.atexit = False
             return self._thread.do(work)
+
+    def is_here(self) -> bool:
+        """Tell whether this is the thread: who waits in it for what it does waits for ever."""
+        thread = self._thread
+        return thread is not None and thread.is_here()
 
     async def aclose(self) -> None:
         """End the thread, after what is under way if that takes a moment only."""
@@ -81,7 +86,14 @@ class _Thread:
         self._turn = asyncio.Lock()
         self._stopped = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="envelope-maintenance", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:  # no more threads are to be had
+            self._loop.close()
+            raise
+
+    def is_here(self) -> bool:
+        return threading.current_thread() is self._thread
 
     def do(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
         async def do_in_turn() -> T:

@@ -28,7 +28,8 @@ class MaintenanceMiddleware:
     def __init__(self, app: ASGIApp, maintenance: Maintenance, writer: BodyWriter) -> None:
         self.app = app
         self._maintenance = maintenance
-        self._known = maintenance.known
+        self._known = maintenance._known  # noqa: SLF001 - its business with requests is done here
+        self._watch = maintenance._watch  # noqa: SLF001
         self._writer = writer
         self._refusal = render_failure(writer, ServiceUnavailableError())
         # It differs from request to request.
@@ -36,16 +37,20 @@ class MaintenanceMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
-            self._maintenance.look()  # so that the first request finds an answer
+            if self._watch is not None:
+                self._watch.look()  # so that the first request finds an answer
             await serve_beside(self.app, scope, receive, send, close=self._maintenance.aclose)
             return
         known = self._known
-        if known.due_at <= known.clock():
-            await self._maintenance.catch_up()
+        if self._watch is not None and known.due_at <= known.clock():
+            if self._maintenance.exempt.cover(route_path(scope)):
+                self._watch.look()  # a health check does not hang with the storage
+            else:
+                await self._watch.catch_up()
         if known.read is None or self._maintenance.exempt.cover(route_path(scope)):
             await self.app(scope, receive, send)
             return
-        wait_s = self._maintenance.wait_s()
+        wait_s = known.wait_s()
         if scope["type"] == "websocket":
             failure = ServiceUnavailableError(retry_after=wait_s, headers={"cache-control": "no-store"})
             await refuse(self._writer, failure, scope, receive, send)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from urllib.parse import unquote
 
 from starlette.types import Scope
 
@@ -23,7 +25,7 @@ class PathPatterns:
 
     Args:
         patterns: Paths relative to the application's root path: ``"/oauth/token"`` is that path,
-            ``"/hooks/*"`` everything below ``/hooks/``.
+            ``"/hooks/*"`` everything below ``/hooks/``, but no path with a segment ``.`` or ``..``.
 
     Raises:
         ConfigurationError: A pattern is not of that form.
@@ -36,7 +38,12 @@ class PathPatterns:
 
     def cover(self, path: str) -> bool:
         """Tell whether a path, or all the paths of a template, are among them; see ``route_path``."""
-        return path in self._paths or path.startswith(self._prefixes)
+        return path in self._paths or (path.startswith(self._prefixes) and not _climbs(path))
+
+
+def _climbs(path: str) -> bool:
+    # "/hooks/../x" is not below "/hooks/" for whoever resolves it later: another service, a file system.
+    return "/." in path and not {".", ".."}.isdisjoint(path.split("/"))
 
 
 def _check_patterns(patterns: object) -> None:
@@ -55,5 +62,14 @@ def _check_pattern(pattern: object) -> None:
         raise ConfigurationError(f"exempt holds {pattern!r}; a path begins with '/': {'/' + pattern!r}")
     if "?" in pattern or "#" in pattern:
         raise ConfigurationError(f"exempt holds {pattern!r}; a path has no query and no fragment")
+    if "{" in pattern or "}" in pattern:
+        below = re.split("[{}]", pattern)[0].rpartition("/")[0] + "/*"
+        raise ConfigurationError(
+            f"exempt holds {pattern!r}; paths are compared, not templates: name each path, or all below: {below!r}"
+        )
+    if pattern != unquote(pattern):
+        raise ConfigurationError(
+            f"exempt holds {pattern!r}; paths are compared as they are decoded: {unquote(pattern)!r}"
+        )
     if "*" in pattern and not (pattern.endswith("/*") and pattern.count("*") == 1):
         raise ConfigurationError(f"exempt holds {pattern!r}; '*' stands only at the end, after '/': '/hooks/*'")

@@ -135,16 +135,18 @@ GONE = StorageUnavailableError("gone")
 class Watched:
     """A watch over a scripted switch, by a clock of the test's own."""
 
-    def __init__(self, reading: Reading | Exception | None = None, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self, reading: Reading | Exception | None = None, *, timeout_s: float = TIMEOUT_S, patience_s: float = 10
+    ) -> None:
         import logging
 
         self.clock = Clock()
         self.switch = ScriptedSwitch(reading)
-        self.known = Knowledge(self.clock)
+        self.known = Knowledge(clock=self.clock)
         breaker = Breaker(
             "there://", logging.getLogger("envelope.maintenance"), what="the switch", doing="nothing"
         )
-        self.watch = Watch(self.switch, self.known, breaker, timeout_s)
+        self.watch = Watch(self.switch, self.known, breaker, timeout_s, patience_s)
 
     @property
     def is_on(self) -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import fastapi
@@ -100,7 +102,7 @@ def test_refusal_has_the_shape_of_the_installation(shape: Shape, expected: objec
 def test_retry_after_is_the_time_until_the_announced_end(announced: float | None, passed_s: float, told: int):
     """In whole seconds, rounded up, at least 1; the constructor's seconds if there is none any more."""
     maintenance = Maintenance(retry_after_s=44.5)
-    clock = maintenance.known.clock = Clock()
+    clock = maintenance._known.clock = Clock()
     app = _app(maintenance)
     maintenance.start(retry_after_s=announced)
 
@@ -108,6 +110,13 @@ def test_retry_after_is_the_time_until_the_announced_end(announced: float | None
     refused = ask(app)
 
     assert (refused.status, refused.wait_s) == (503, told)
+
+
+def test_retry_after_is_a_year_at_the_most(tmp_path: Path):
+    """Whatever somebody wrote into the file; servers and clients reckon with 32 bits."""
+    (tmp_path / "switch").write_text("9999-12-31T00:00:00Z")
+
+    assert ask(_app(Maintenance(f"file://{tmp_path}/switch", timeout_s=2))).wait_s == 366 * 86_400
 
 
 def test_refusal_of_a_head_request_has_no_body():
@@ -262,6 +271,7 @@ def test_on_and_off_again():
         (["/health"], "/", 503),
         (["/internal/*"], "/internal/metrics", 200),
         (["/internal/*"], "/internal", 503),
+        (["/internal/*"], "/internal/../", 503),
         (["/health", "/internal/*"], "/internal/a/b", 404),
         (["/*"], "/", 200),
         ([], "/health", 503),
@@ -377,7 +387,7 @@ def test_first_request_finds_what_was_read_at_the_start(place: Place):
 
     with TestClient(_app(here)) as client:
         settle(here._watch)
-        assert here.known.read is not None
+        assert here._known.read is not None
         response = client.get("/")
         assert here._watch is not None
         assert here._watch._background._thread is not None
@@ -401,7 +411,7 @@ def test_request_without_a_lifespan_waits_for_the_reading(place: Place):
 def test_request_sees_what_another_process_has_switched(place: Place):
     """A second later by the clock, and without waiting for it."""
     other, here = place.open(), place.open()
-    clock = here.known.clock = Clock()
+    clock = here._known.clock = Clock()
     app = _app(here)
     statuses = [ask(app).status]
     settle(here._watch)
@@ -432,37 +442,72 @@ def test_cost_when_off_is_no_await_of_its_own():
     assert all(each is other for each, other in zip(seen, given, strict=True))
 
 
-def test_is_on_asks_in_the_background(watched: Any):
-    """A worker without requests learns of it as well."""
-    here = watched(Reading(0, None))
-    maintenance = Maintenance()
-    maintenance.known, maintenance._watch = here.known, here.watch
-
-    assert maintenance.is_on in (False, True)
-    here.settle()
+def test_is_on_waits_if_nothing_is_known(watched: Any):
+    """A worker without requests learns of it as well: at its first look, and after a quiet time."""
+    here, maintenance = watched(Reading(0, None)), Maintenance()
+    maintenance._known, maintenance._watch = here.known, here.watch
 
     assert maintenance.is_on
     assert here.switch.asked == 1
+    here.settle()
+    here.switch.reading = None
+    here.clock.pass_s(1.9)
+    here.switch.gate.clear()
+    assert maintenance.is_on  # and asks in the background
+    here.switch.gate.set()
+    here.settle()
+    assert not maintenance.is_on
+    here.switch.reading = Reading(0, None)
+    here.clock.pass_s(2)
+    assert maintenance.is_on
+
+
+def test_is_on_waits_no_longer_than_the_timeout(watched: Any):
+    """Then it is what was last known."""
+    here, maintenance = watched(Reading(0, None), timeout_s=0.05), Maintenance()
+    maintenance._known, maintenance._watch = here.known, here.watch
+    here.switch.gate.clear()
+    begun = time.monotonic()
+
+    assert not maintenance.is_on
+    assert 0.04 < time.monotonic() - begun < 1
+
+
+def test_exempt_path_waits_for_nothing(watched: Any):
+    """A health check that hangs with the storage gets the process killed; it begins the reading all the same."""
+    here, maintenance = watched(Reading(0, None), timeout_s=10), Maintenance(exempt=["/health"])
+    maintenance._known, maintenance._watch = here.known, here.watch
+    here.switch.gate.clear()
+    app = _app(maintenance)
+    begun = time.monotonic()
+
+    assert [ask(app, "/health").status for _ in range(3)] == [200] * 3
+    assert time.monotonic() - begun < 5
+    here.switch.gate.set()
+    here.settle()
+    assert here.switch.asked == 1
+    assert ask(app).status == 503
 
 
 def test_another_end_leaves_the_beginning():
     """Of what stands in this process only, as of the others."""
     maintenance = Maintenance()
-    clock = maintenance.known.clock = Clock()
+    clock = maintenance._known.clock = Clock()
     maintenance.start(retry_after_s=60)
     clock.pass_s(45)
 
     maintenance.start(retry_after_s=60)
     clock.pass_s(15)
 
-    assert maintenance.known.now() == Reading(60_000, 45_000)
+    assert maintenance._known.now() == Reading(60_000, 45_000)
 
 
 def test_nothing_goes_on_for_memory(caplog: pytest.LogCaptureFixture):
     """No thread, no clock, nothing to close."""
     maintenance = Maintenance()
-    maintenance.look()
-    asyncio.run(maintenance.catch_up())
+    assert not maintenance.is_on
+    with TestClient(_app(maintenance)) as client:
+        client.get("/")
     asyncio.run(maintenance.aclose())
     gc.collect()
 

@@ -47,6 +47,7 @@ from envelope import ConfigurationError, Maintenance, install
         ({"exempt": "/health"}, r"give a list of paths: exempt=\['/health'\]"),
         ({"exempt": ["health"]}, "a path begins with '/'"),
         ({"exempt": ["/a*"]}, "stands only at the end"),
+        ({"exempt": ["/users/{id}"]}, r"name each path, or all below: '/users/\*'"),
         ({"exempt": None}, "give a list of paths"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ class Service:
         switch: Any = self.maintenance._watch and self.maintenance._watch.switch
         if patience_s is not None:
             switch._lines._timeout_s = patience_s  # spares the tests seconds
-        self.clock = self.maintenance.known.clock = Clock()
+        self.clock = self.maintenance._known.clock = Clock()
         self.app = Starlette(routes=[Route("/", one)])
         install(self.app, maintenance=self.maintenance)
 
@@ -121,8 +122,9 @@ def test_many_requests_that_know_nothing_wait_together(own_valkey: Server):
 
     async def main() -> list[float]:
         async def catch_up() -> float:
+            assert service.maintenance._watch is not None
             begun = time.monotonic()
-            await service.maintenance.catch_up()
+            await service.maintenance._watch.catch_up()
             return time.monotonic() - begun
 
         return await asyncio.gather(*(catch_up() for _ in range(50)))
@@ -164,10 +166,35 @@ def test_switching_without_a_server(own_valkey: Server):
     with _suspended(own_valkey):
         for act in (service.maintenance.stop, service.maintenance.read, service.maintenance.start):
             begun = time.monotonic()
-            with pytest.raises(ServiceUnavailableError, match="The maintenance switch does not answer; whether"):
+            with pytest.raises(
+                ServiceUnavailableError, match="switch does not answer; whether .* known. Try again"
+            ):
                 act()
             assert time.monotonic() - begun < PATIENCE_S
         assert service.maintenance.is_on
+
+
+def test_those_who_ask_at_once_wait_at_once(own_valkey: Server):
+    """Not one after the other: an answer that does not come costs each of them its own deadline, and no more."""
+    service = Service(own_valkey.url, patience_s=None)
+    service.maintenance.read()
+    waited: list[float] = []
+
+    def ask_now() -> None:
+        begun = time.monotonic()
+        with pytest.raises(ServiceUnavailableError):
+            service.maintenance.read()
+        waited.append(time.monotonic() - begun)
+
+    with _suspended(own_valkey):
+        asking = [threading.Thread(target=ask_now) for _ in range(8)]
+        for thread in asking:
+            thread.start()
+        for thread in asking:
+            thread.join()
+
+    assert len(waited) == 8
+    assert max(waited) < 2
 
 
 def test_reply_that_is_lost(valkey: Server, caplog: pytest.LogCaptureFixture):
@@ -182,7 +209,7 @@ def test_reply_that_is_lost(valkey: Server, caplog: pytest.LogCaptureFixture):
         proxy.lose_replies()
         with pytest.raises(ServiceUnavailableError):
             service.maintenance.start(retry_after_s=900)
-        was_on = service.maintenance.known.read is not None
+        was_on = service.maintenance._known.read is not None
         proxy.heal()
         until(lambda: service.status(after_s=1) == 503)
 

@@ -6,19 +6,23 @@ import asyncio
 import gc
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from envelope import Maintenance
 from envelope.maintenance import background
 from envelope.maintenance.readings import Reading
+from envelope.storage.errors import ForeignKeyError, StorageUnavailableError
 from tests.locks.storages.places import run
 from tests.locks.storages.test_processes import in_a_fork
 from tests.maintenance.switches import GONE, ON, Watched, until
@@ -95,26 +99,26 @@ def test_older_reading_is_used_too_and_another_is_begun(watched: Make):
 
 
 def test_after_a_quiet_time_the_request_waits(watched: Make):
-    """What was known five seconds ago may be long over."""
+    """What was known two seconds ago may be long over."""
     here = watched()
     here.catch_up()
     here.settle()
     here.switch.reading = ON
 
-    here.clock.pass_s(5)
+    here.clock.pass_s(2)
 
     assert here.catch_up()
 
 
 def test_just_before_it_does_not(watched: Make):
-    """4.9 seconds are not yet quiet."""
+    """1.9 seconds are not yet quiet."""
     here = watched()
     here.catch_up()
     here.settle()
     here.switch.reading = ON
     here.switch.gate.clear()
 
-    here.clock.pass_s(4.9)
+    here.clock.pass_s(1.9)
 
     assert not here.catch_up()
 
@@ -285,6 +289,174 @@ def test_what_was_switched_here_is_known(watched: Make):
     assert here.switch.asked == 0
 
 
+def test_those_who_ask_before_a_reading_begins_share_it(watched: Make):
+    """And nobody shares one that had begun before it was asked: it may not know of what was just switched."""
+    here = watched()
+    here.switch.gate.clear()
+    answers: list[Reading | None] = []
+
+    def ask() -> None:
+        answers.append(here.watch.read())
+
+    asking = [threading.Thread(target=ask) for _ in range(8)]
+    asking[0].start()
+    until(lambda: here.switch.asked == 1)
+    here.switch.reading = ON
+    for thread in asking[1:]:
+        thread.start()
+    until(lambda: here.watch._asked is not None)
+    until(lambda: all(thread.is_alive() for thread in asking))
+    here.switch.gate.set()
+    for thread in asking:
+        thread.join()
+
+    assert answers.count(None) == 1
+    assert answers.count(ON) == 7
+    assert 2 <= here.switch.asked <= 3  # one more for who was slow to ask
+
+
+@pytest.mark.parametrize("is_writing", [False, True])
+def test_deadline_counts_from_the_call(watched: Make, is_writing: bool):
+    """Also behind something that hangs; who has given up has not switched later."""
+    here = watched(patience_s=0.05)
+    here.switch.gate.clear()
+    here.watch.look()
+    begun = time.monotonic()
+
+    with pytest.raises(StorageUnavailableError, match=r"no answer within 0\.05 s"):
+        here.watch.do(lambda: here.switch.begin(None)) if is_writing else here.watch.read()
+
+    assert time.monotonic() - begun < 2
+    here.switch.gate.set()
+    here.settle()
+    assert here.watch.read() is None
+
+
+def test_closed_while_somebody_asks(watched: Make):
+    """It is told as every other silence."""
+    here = watched()
+    here.switch.gate.clear()
+    raised: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            here.watch.read()
+        except BaseException as error:
+            raised.append(error)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    until(lambda: here.switch.asked == 1)
+    here.watch.close()
+    asking.join()
+
+    assert [type(each) for each in raised] == [StorageUnavailableError]
+    assert str(raised[0]) == "it was closed meanwhile"
+
+
+@pytest.mark.parametrize("question", ["read", "do"])
+def test_log_handler_that_asks(watched: Make, question: str):
+    """It would wait for itself: it is told so at once, and the switch goes on. What is known it may ask for."""
+    here = watched(ON)
+    maintenance = Maintenance()
+    maintenance._known, maintenance._watch = here.known, here.watch
+    seen: list[object] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            here.known.due_at = 0
+            seen.append(maintenance.is_on)
+            try:
+                here.watch.read() if question == "read" else here.watch.do(here.switch.end)
+            except RuntimeError as error:
+                seen.append(str(error))
+
+    logger, handler = logging.getLogger("envelope.maintenance"), Handler()
+    logger.addHandler(handler)
+    try:
+        assert here.catch_up()
+    finally:
+        logger.removeHandler(handler)
+    here.settle()
+
+    assert seen[0] is True
+    assert "use maintenance.is_on" in str(seen[1])
+    assert here.watch.read() == ON
+
+
+@pytest.mark.parametrize("missing", ["thread", "descriptor"])
+def test_no_thread_to_be_had(watched: Make, missing: str, monkeypatch: Any, caplog: pytest.LogCaptureFixture):
+    """Requests are served as before, nothing leaks, the log tells it, and who asks is told."""
+    here = watched(ON)
+    loops: list[asyncio.AbstractEventLoop] = []
+    make_loop, start = asyncio.new_event_loop, threading.Thread.start
+
+    def new_event_loop() -> asyncio.AbstractEventLoop:
+        if missing == "descriptor":
+            raise OSError(24, "Too many open files")
+        loops.append(make_loop())
+        return loops[-1]
+
+    def begin(thread: threading.Thread) -> None:
+        if thread.name == "envelope-maintenance":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    async def main() -> None:  # its own loop is made before none is to be had
+        with monkeypatch.context() as patched:
+            patched.setattr(asyncio, "new_event_loop", new_event_loop)
+            patched.setattr(threading.Thread, "start", begin)
+            for _ in range(3):
+                await here.watch.catch_up()
+                here.clock.pass_s(1)
+            for question in (here.watch.read, lambda: here.watch.do(here.switch.end)):
+                with pytest.raises(StorageUnavailableError, match="this process gets no thread"):
+                    question()
+
+    run(main())
+
+    assert not here.is_on
+    assert all(loop.is_closed() for loop in loops)
+    assert [record.__dict__["event_name"] for record in caplog.records] == ["envelope.storage.unavailable"]
+    assert here.watch.read() == ON
+
+
+def test_unexpected_failure_is_one_of_the_storage(watched: Make):
+    """Whatever it is: nothing is known."""
+    here = watched(ValueError("hunter2"))
+
+    with pytest.raises(StorageUnavailableError, match=r"^an unexpected ValueError$"):
+        here.watch.read()
+
+
+def test_key_that_is_not_ours_is_an_outage_of_the_switch(watched: Make, caplog: pytest.LogCaptureFixture):
+    """There is no other key that the storage could answer for; so the log tells it."""
+    here = watched(ForeignKeyError("what lies under a key is not ours"))
+
+    with pytest.raises(StorageUnavailableError, match="not ours"):
+        here.watch.read()
+
+    assert [record.__dict__["event_name"] for record in caplog.records] == ["envelope.storage.unavailable"]
+
+
+def test_signal_while_it_looks(watched: Make):
+    """A handler that looks comes in the middle of a look, and waits for no lock of the thread that it is in."""
+    here = watched(ON)
+    seen: list[int] = []
+    before = signal.signal(signal.SIGALRM, lambda *_: seen.append(here.watch.look() is None))
+    try:
+        for lock in (here.watch._lock, here.watch._background._lock):
+            with lock:
+                here.clock.pass_s(9)
+                signal.raise_signal(signal.SIGALRM)
+            here.settle()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+    assert len(seen) == 2
+    assert here.is_on
+
+
 def test_closed_and_begun_again(watched: Make):
     """The thread ends with the application, and begins with the next request."""
     here, before = watched(ON), threads()
@@ -417,7 +589,8 @@ from envelope import Maintenance
 maintenance = Maintenance(sys.argv[1])
 maintenance.start()
 maintenance.is_on
-asyncio.run(maintenance.catch_up())
+asyncio.run(maintenance._watch.catch_up())
+maintenance.read()
 """
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-c", program, f"file://{tmp_path}/maintenance"],

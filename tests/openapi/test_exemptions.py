@@ -86,7 +86,6 @@ def test_raw_response_is_marked_after_the_document_was_made_of_another_app():
         ("/hooks", "/hooks", True),
         ("/hooks", "/hooks/", False),
         ("/hooks", "/hooks/a", False),
-        ("/hooks/{name}", "/hooks/{name}", None),
         ("/hooks/a", "/hooks/{name}", False),
         ("/*", "/anything", True),
     ],

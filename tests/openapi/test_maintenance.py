@@ -49,6 +49,7 @@ def test_without_maintenance_it_does_not():
         ("/health", "/health", True),
         ("/health", "/health/deep", False),
         ("/internal/*", "/internal/{name}", True),
+        ("/internal/*", "/internal/.well-known", True),
         ("/internal/a", "/internal/{name}", False),
         ("/*", "/anything", True),
     ],

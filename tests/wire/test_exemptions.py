@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Mount, Route
 
 from envelope import ConfigurationError, ConflictError, ErrorMap, NotFoundError, install, raw_response
+from envelope.wire.paths import PathPatterns
 from tests.wire.apps import CRASH, client_of, exchange, failure, serve, strict_json, success, throw
 
 
@@ -79,6 +80,43 @@ def test_exempt_pattern_covers_everything_below() -> None:
     assert exchange(app, "/hooks/a/b").body == b"1"
     assert strict_json(exchange(app, "/hookshop").body) == success(1)
     assert strict_json(exchange(app, "/api/hooks/a").body) == success(1)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "advice"),
+    [
+        ("/users/{id}", "or all below: '/users/*'"),
+        ("/users/u{id}/a", "or all below: '/users/*'"),
+        ("/a}", "or all below: '/*'"),
+        ("/a%20b/*", "as they are decoded: '/a b/*'"),
+        ("/a%2Fb", "as they are decoded: '/a/b'"),
+    ],
+)
+def test_pattern_that_could_never_match_is_refused(pattern: str, advice: str) -> None:
+    """The message says what to write."""
+    with pytest.raises(ConfigurationError) as raised:
+        install(Starlette(), exempt=[pattern])
+
+    assert repr(pattern) in str(raised.value)
+    assert str(raised.value).endswith(advice)
+
+
+@pytest.mark.parametrize(
+    ("path", "is_covered"),
+    [
+        ("/hooks/a", True),
+        ("/hooks/.well-known/a", True),
+        ("/hooks/a..b", True),
+        ("/hooks/100%", True),
+        ("/hooks/../orders/1", False),
+        ("/hooks/a/..", False),
+        ("/hooks/./a", False),
+        ("/hooks/..", False),
+    ],
+)
+def test_exempt_pattern_covers_no_path_that_leads_out_of_it(path: str, is_covered: bool) -> None:
+    """A catch-all route behind it may hand the path to somebody who resolves it."""
+    assert PathPatterns(["/hooks/*", "/100%"]).cover(path) is is_covered
 
 
 def test_exempt_path_is_relative_to_the_root_path() -> None:

@@ -6,13 +6,12 @@ import asyncio
 import logging
 import math
 import os
-import secrets
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from envelope.errors.tree import ConfigurationError
 from envelope.events import MAINTENANCE_UNREADABLE, log_event
@@ -27,6 +26,12 @@ _LONGEST = 64
 #: What stands for content that nobody can read.
 _NO_TIME = b"?"
 
+#: The same, for a file that may not be read.
+_FORBIDDEN = b"??"
+
+#: Rights of a file that was written: the service may be another user than who switches, whatever the umask is.
+_READABLE = 0o644
+
 
 def path_of(url: str) -> str:
     """Give the path that a ``file:`` URL names.
@@ -38,7 +43,7 @@ def path_of(url: str) -> str:
         _, host, path, query, fragment = urlsplit(url)
     except ValueError as error:
         raise ConfigurationError(f"storage is {url!r}, which is no URL: {error}") from None
-    path = unquote(path)
+    path = os.fsdecode(unquote_to_bytes(os.fsencode(path)))  # not every name is UTF-8
     if host or not path.startswith("/"):
         raise ConfigurationError(
             f"storage is {url!r}, which is no absolute path; write three slashes: {f'file:///{host}{path}'!r}"
@@ -61,11 +66,14 @@ class FileSwitch:
     Args:
         path: Of the file, absolute.
         timeout_s: How long a look may take.
+
+    Attributes:
+        name: The switch in the log.
     """
 
     def __init__(self, path: str, timeout_s: float) -> None:
+        self.name = f"file://{path}".encode(errors="backslashreplace").decode()
         self._path = path
-        self._folder, self._name = os.path.split(path)
         self._timeout_s = timeout_s
         self._thread: threading.Thread | None = None
         self._unreadable: bytes | None = None
@@ -101,7 +109,10 @@ class FileSwitch:
 
         # No executor: those wait for their threads at the end of the process.
         self._thread = threading.Thread(target=run, name="envelope-maintenance-file", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            raise StorageUnavailableError("this process gets no thread to look at the file with") from error
         try:
             async with asyncio.timeout(self._timeout_s):
                 reading = await asyncio.wrap_future(found)
@@ -115,10 +126,10 @@ class FileSwitch:
         try:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would block, and is a file too
         except FileNotFoundError:
-            os.stat(self._folder)  # noqa: PTH116 - without its directory nothing is known
+            os.stat(os.path.dirname(self._target()))  # noqa: PTH116, PTH120 - without its directory nothing is known
             return None
         except PermissionError:
-            content, changed_at = _NO_TIME, os.stat(self._path).st_mtime  # noqa: PTH116
+            content, changed_at = _FORBIDDEN, os.stat(self._path).st_mtime  # noqa: PTH116
         else:
             try:
                 changed_at = os.fstat(descriptor).st_mtime
@@ -137,30 +148,48 @@ class FileSwitch:
         except (TypeError, ValueError):  # no time, or one without an offset
             self._unreadable = content
             if content != unreadable:  # once
-                log_event(logger, MAINTENANCE_UNREADABLE, switch=f"file://{self._path}")
+                why = (
+                    "may not be read by this user"
+                    if content == _FORBIDDEN
+                    else "does not hold a time like 2030-01-31T18:00:00Z"
+                )
+                log_event(logger, MAINTENANCE_UNREADABLE, switch=self.name, why=why)
             return None
 
     def _put(self, content: bytes) -> Reading | None:
-        temporary = f"{self._path}.{secrets.token_hex(8)}"
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        try:
-            try:
-                os.write(descriptor, content)
-            finally:
-                os.close(descriptor)
-            with suppress(FileNotFoundError):  # maintenance goes on since its beginning
-                status = os.stat(self._path)  # noqa: PTH116
-                os.utime(temporary, ns=(status.st_atime_ns, status.st_mtime_ns))
-            os.replace(temporary, self._path)  # noqa: PTH105
-        except BaseException:
+        path = self._target()
+        temporary = f"{path}.new"
+        with suppress(FileNotFoundError):  # what somebody left who was killed
             os.unlink(temporary)  # noqa: PTH108
+        try:
+            _write(temporary, content)
+            with suppress(FileNotFoundError):  # maintenance goes on since its beginning
+                status = os.stat(path)  # noqa: PTH116
+                os.utime(temporary, ns=(status.st_atime_ns, status.st_mtime_ns))
+            os.replace(temporary, path)  # noqa: PTH105
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)  # noqa: PTH108
             raise
         return self._look()
 
     def _remove(self) -> Reading | None:
         with suppress(FileNotFoundError):
-            os.unlink(self._path)  # noqa: PTH108
+            os.unlink(self._target())  # noqa: PTH108
         return self._look()
+
+    def _target(self) -> str:
+        # A link stays one. Followed anew each time: a volume's links are turned to its next version.
+        return os.path.realpath(self._path)
+
+
+def _write(path: str, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, _READABLE)
+    try:
+        os.fchmod(descriptor, _READABLE)
+        os.write(descriptor, content)
+    finally:
+        os.close(descriptor)
 
 
 def _read(descriptor: int) -> bytes:

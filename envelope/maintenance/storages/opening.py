@@ -37,8 +37,8 @@ def open_watch(url: str, knowledge: Knowledge, *, timeout_s: float, namespace: s
     """
     patience_s = max(timeout_s, _PATIENCE_S)
     if url.partition(":")[0].lower() == "file":
-        path = path_of(url)
-        return _watch(FileSwitch(path, patience_s), knowledge, f"file://{path}", timeout_s)
+        file = FileSwitch(path_of(url), patience_s)
+        return _watch(file, knowledge, file.name, timeout_s, patience_s)
     scheme, name = read_url(url)
     if scheme == "memory":
         workers = count_workers()
@@ -50,7 +50,7 @@ def open_watch(url: str, knowledge: Knowledge, *, timeout_s: float, namespace: s
         from envelope.maintenance.storages.redis.storage import RedisSwitch  # noqa: PLC0415
 
         switch = RedisSwitch(url, timeout_s=patience_s, namespace=namespace)
-        return _watch(switch, knowledge, name, timeout_s)
+        return _watch(switch, knowledge, name, timeout_s, patience_s)
     known = ", ".join(("memory", "file", *REDIS_SCHEMES))
     raise ConfigurationError(
         f"no maintenance switch is kept in {scheme!r} (known: {known}); write it as 'redis://host:6379/0',"
@@ -58,6 +58,7 @@ def open_watch(url: str, knowledge: Knowledge, *, timeout_s: float, namespace: s
     )
 
 
-def _watch(switch: SharedSwitch, known: Knowledge, name: str, timeout_s: float) -> Watch:
+def _watch(switch: SharedSwitch, known: Knowledge, name: str, timeout_s: float, patience_s: float) -> Watch:
     doing = "what was last known of it stays in force"
-    return Watch(switch, known, Breaker(name, logger, what="the maintenance switch", doing=doing), timeout_s)
+    breaker = Breaker(name, logger, what="the maintenance switch", doing=doing)
+    return Watch(switch, known, breaker, timeout_s, patience_s)

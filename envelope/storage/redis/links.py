@@ -246,16 +246,20 @@ class _ConnectionLink:
         unknown = []
         for command in commands:
             try:
-                command.finish(await self._connection.read_response(disable_decoding=True))
+                await self._receive(command)
             except self._errors.NoScriptError:
                 unknown.append(command)
-            except self._errors.ResponseError as error:
-                if not _is_about_a_key(error):
-                    raise
-                command.fail(ForeignKeyError("what lies under a key is not ours"))
         for command in unknown:  # the server was restarted, or flushed its scripts
             await self._connection.send_packed_command(command.encode(with_text=True))
+            await self._receive(command)
+
+    async def _receive(self, command: Command) -> None:
+        try:
             command.finish(await self._connection.read_response(disable_decoding=True))
+        except self._errors.ResponseError as error:
+            if not _is_about_a_key(error):
+                raise
+            command.fail(ForeignKeyError("what lies under a key is not ours"))
 
     async def close(self) -> None:
         with suppress(TimeoutError):  # TLS waits for the other side's farewell

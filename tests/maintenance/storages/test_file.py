@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -70,7 +72,7 @@ def test_time_in_it_is_the_announced_end(path: Path, maintenance: Maintenance, t
     assert announcement is not None
     assert announcement.until is not None
     assert abs(announcement.until - end) < timedelta(seconds=1)
-    assert 590 <= maintenance.wait_s() <= 600
+    assert 590 <= maintenance._known.wait_s() <= 600
 
 
 def test_offset_counts(path: Path, maintenance: Maintenance):
@@ -80,7 +82,7 @@ def test_offset_counts(path: Path, maintenance: Maintenance):
 
     maintenance.read()
 
-    assert 590 <= maintenance.wait_s() <= 600
+    assert 590 <= maintenance._known.wait_s() <= 600
 
 
 @pytest.mark.parametrize(
@@ -95,7 +97,7 @@ def test_what_is_no_time_announces_no_end(
         announcement = maintenance.read()
         assert announcement is not None
         assert announcement.until is None
-    assert maintenance.wait_s() == 33
+    assert maintenance._known.wait_s() == 33
     path.write_bytes(b"")
     maintenance.read()
     path.write_bytes(content)
@@ -117,7 +119,7 @@ def test_times_at_the_end_of_the_world(path: Path, maintenance: Maintenance, tex
 
     assert announcement is not None
     assert announcement.since <= datetime.now(UTC)
-    assert maintenance.wait_s() >= 33
+    assert 33 <= maintenance._known.wait_s() <= 366 * 86_400
 
 
 def test_written_whole_or_not_at_all(path: Path, maintenance: Maintenance, monkeypatch: pytest.MonkeyPatch):
@@ -138,8 +140,8 @@ def test_written_whole_or_not_at_all(path: Path, maintenance: Maintenance, monke
 
 
 def test_written_file_can_be_read_by_all(path: Path, maintenance: Maintenance):
-    """Whoever serves may be another user than who switches; the umask decides, as for touch."""
-    before = os.umask(0o022)
+    """Whoever serves may be another user than who switches, with whatever umask."""
+    before = os.umask(0o077)
     try:
         maintenance.start(retry_after_s=60)
     finally:
@@ -149,6 +151,107 @@ def test_written_file_can_be_read_by_all(path: Path, maintenance: Maintenance):
     end = datetime.fromisoformat(path.read_text().strip())
     assert end.tzinfo is not None
     assert path.read_text().endswith("Z\n")
+
+
+def test_what_somebody_left_who_was_killed(path: Path, maintenance: Maintenance):
+    """One name for what is not finished, so it does not pile up."""
+    path.with_name("maintenance.new").write_text("half")
+
+    maintenance.start(retry_after_s=60)
+
+    assert os.listdir(path.parent) == ["maintenance"]
+    assert path.read_text() != "half"
+
+
+def test_killed_while_it_writes(path: Path, maintenance: Maintenance):
+    """What is left is gone with the next switching."""
+    killed = (
+        "import os, sys, envelope; os.replace = lambda *_: os._exit(9); envelope.Maintenance(sys.argv[1]).start()"
+    )
+    for _ in range(2):
+        assert subprocess.run([sys.executable, "-c", killed, f"file://{path}"], check=False).returncode == 9
+        assert len(os.listdir(path.parent)) == 1
+
+    maintenance.start()
+
+    assert os.listdir(path.parent) == ["maintenance"]
+
+
+def test_nobody_is_led_to_another_file(path: Path, maintenance: Maintenance):
+    """A link under the temporary name is removed, not followed."""
+    other = path.with_name("other")
+    other.write_text("precious")
+    path.with_name("maintenance.new").symlink_to(other)
+
+    maintenance.start()
+
+    assert other.read_text() == "precious"
+    assert sorted(os.listdir(path.parent)) == ["maintenance", "other"]
+
+
+def test_link_stays_one(path: Path, maintenance: Maintenance):
+    """What it leads to is switched, there for whoever else reads it; nothing lies at its end while it is off."""
+    volume = path.with_name("volume")
+    volume.mkdir()
+    path.symlink_to(volume / "switch")
+    assert maintenance.read() is None
+
+    for _ in range(2):
+        maintenance.start(retry_after_s=60)
+        assert os.listdir(volume) == ["switch"]
+        assert maintenance.read() is not None
+    maintenance.stop()
+
+    assert path.is_symlink()
+    assert os.listdir(volume) == []
+    assert maintenance.read() is None
+    volume.rmdir()
+    with pytest.raises(ServiceUnavailableError):
+        maintenance.read()
+
+
+def test_name_that_is_no_text(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """Names are bytes; the log can be written nevertheless."""
+    path = Path(os.fsdecode(bytes(tmp_path) + b"/\xff"))
+    path.write_text("soon")
+
+    assert Maintenance(path.as_uri(), timeout_s=2).read() is not None
+    assert f"file://{tmp_path}/\\udcff does not hold a time" in caplog.text
+    caplog.text.encode()
+
+
+def test_no_thread_to_look_with(path: Path, maintenance: Maintenance, monkeypatch: pytest.MonkeyPatch):
+    """Nothing is known then, which is no crash."""
+    path.touch()
+    start = threading.Thread.start
+
+    def fail(thread: threading.Thread) -> None:
+        if thread.name == "envelope-maintenance-file":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    with pytest.raises(ServiceUnavailableError) as raised:
+        maintenance.read()
+    assert not maintenance.is_on
+    monkeypatch.undo()
+
+    assert str(raised.value.__cause__) == "this process gets no thread to look at the file with"
+    assert maintenance.read() is not None
+
+
+def test_rights_are_told_apart_from_silence(path: Path, request: pytest.FixtureRequest):
+    """Trying again would not help."""
+    maintenance = Maintenance(f"file://{path}", timeout_s=2)
+    path.parent.chmod(0o555)
+    for folder in (path.parent.parent, path.parent.parent.parent):
+        folder.chmod(0o755)
+    request.getfixturevalue("unprivileged")
+
+    with pytest.raises(
+        ServiceUnavailableError, match=r"switch refuses; whether maintenance has begun .* The log says"
+    ):
+        maintenance.start()
 
 
 def test_another_end_leaves_the_beginning(path: Path, maintenance: Maintenance):
@@ -218,7 +321,7 @@ def test_file_that_may_not_be_read(path: Path, unprivileged_path: Path, caplog: 
 
     assert announcement is not None
     assert announcement.until is None
-    assert "envelope.maintenance.unreadable" in _events(caplog)
+    assert f"file://{unprivileged_path} may not be read by this user; maintenance has no announced" in caplog.text
 
 
 @pytest.fixture
@@ -261,7 +364,7 @@ def _threads() -> list[threading.Thread]:
 
 def test_file_system_that_hangs(path: Path, hanging: threading.Event, caplog: pytest.LogCaptureFixture):
     """One thread waits for it, nobody else; when it comes back, it is asked again."""
-    path.touch()
+    path.write_bytes(b"")  # touch() opens as the switch does, and would hang, too
     maintenance = impatient(path)
     causes = []
     for _ in range(3):
@@ -276,7 +379,7 @@ def test_file_system_that_hangs(path: Path, hanging: threading.Event, caplog: py
     until(lambda: not _threads())
 
     assert causes == ["no answer within 50 ms", "the file system still hangs", "the file system still hangs"]
-    assert not maintenance.is_on
+    assert maintenance._known.read is None
     assert maintenance.read() is not None
     assert _events(caplog) == [
         "envelope.storage.unavailable",
