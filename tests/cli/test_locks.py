@@ -133,9 +133,7 @@ def test_list_leaves_out_what_is_not_ours(valkey, url) -> None:
     result = run("locks", "list", "--json", "--storage", url)
 
     assert keys_of(json.loads(result.stdout)) == ["a"]
-    assert result.stderr == (
-        "Warning: keys in the lock storage that are not ours, or cannot be read: 2\n"
-    )
+    assert result.stderr == ("Warning: keys in the lock storage that are not ours, or cannot be read: 2\n")
     assert result.exit_code == 0
 
 
