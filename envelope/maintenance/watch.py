@@ -153,8 +153,7 @@ class Watch:
             no_thread.__cause__ = error
             failed: Future[Reading | None] = Future()
             failed.set_exception(no_thread)
-            with suppress(StorageUnavailableError):  # it is told in the log; there is nothing to wait for
-                self._breaker.ask(_fail(no_thread)).send(None)
+            self._breaker.note_failure(no_thread)
             return failed
 
     def _refuse_here(self) -> None:
@@ -206,7 +205,3 @@ async def _answer_of(act: Act) -> Reading | None:
         raise StorageUnavailableError(str(error)) from error  # there is one key: without it nothing is known
     except Exception as error:  # nothing is known, whatever it is
         raise StorageUnavailableError(f"an unexpected {type(error).__name__}") from error
-
-
-async def _fail(failure: StorageUnavailableError) -> None:
-    raise failure

@@ -94,12 +94,12 @@ class Breaker:
         except StorageUnavailableError as error:
             outcome = "failed"
             if error.is_outage:
-                self._note_failure(error)
+                self.note_failure(error)
             raise
         except TimeoutError as error:
             outcome = "failed"
             late = StorageUnavailableError(f"no answer within {timeout_s} s")
-            self._note_failure(late)
+            self.note_failure(late)
             raise late from error
         else:
             outcome = "answered"
@@ -122,7 +122,8 @@ class Breaker:
             self._failures = 0
             log_event(self._logger, STORAGE_RECOVERED, what=self._what, storage=self._name)
 
-    def _note_failure(self, error: StorageUnavailableError) -> None:
+    def note_failure(self, error: StorageUnavailableError) -> None:
+        """Learn that there was no answer, where nothing could be asked."""
         if error.incident is not None and error.incident is self._incident:
             return  # many requests share a round trip, and its failure
         self._incident = error.incident
