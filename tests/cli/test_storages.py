@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from envelope.cli.storages import _explain
 from tests.cli.running import read, run, start
 from tests.locks.storages.places import slot_of
 
@@ -110,15 +111,21 @@ def test_right_that_is_missing_is_named(own_valkey, rules, right) -> None:
     assert "s3cret" not in result.stderr
 
 
+def test_answer_that_no_right_would_change_is_told_as_it_is() -> None:
+    """There is nothing to advise."""
+    from redis.exceptions import ReadOnlyError
+
+    assert _explain([ReadOnlyError("You can't write here.")]) == "answered: You can't write here"
+
+
 def test_answer_of_a_cluster(valkey_cluster) -> None:
-    """Which client libraries tell in another way."""
+    """A value that is not ours is no outage there, either."""
     valkey_cluster.flush()
     valkey_cluster.server_of(slot_of("a")).call("SET", slot_of("a"), "a text")
     result = run("locks", "inspect", "a", ENVELOPE_STORAGE=valkey_cluster.url)
 
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"Error: {valkey_cluster.url} answered: ")
-    assert "WRONGTYPE" in result.stderr
+    assert f"Error: {valkey_cluster.url} answered, but what lies under a key is not ours\n" in result.stderr
 
 
 def test_log_of_the_caller_stays_as_it_was(caplog) -> None:

@@ -14,8 +14,9 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future, wait
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
-from itertools import islice
-from typing import Any, NamedTuple, Protocol, TypeVar
+from dataclasses import dataclass
+from heapq import nsmallest
+from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
 
 from envelope import signals
@@ -68,7 +69,8 @@ class Renewable(Protocol):
         """Close the connections of the running event loop."""
 
 
-class _Offer(NamedTuple):
+@dataclass(slots=True)
+class _Offer:
     """A lease that was handed off.
 
     Attributes:
@@ -242,13 +244,12 @@ class Heart:
                 lease.deadline = now + ttl_s * (1 - MARGIN)
 
     def _due_offers(self) -> list[_Offer]:
-        """Take out the offers to look at now: the thread is also woken by every lease that begins."""
+        """Give the offers to look at now, the longest due first: every lease that begins wakes the thread, too."""
         now = self._storage.clock()
-        due = list(islice((offer for offer in list(self._offers.values()) if offer.look_at <= now), _MOST_OFFERS))
+        waiting = [offer for offer in list(self._offers.values()) if offer.look_at <= now]
+        due = nsmallest(_MOST_OFFERS, waiting, key=lambda offer: offer.look_at)
         for offer in due:
-            # Behind the others; unless it was withdrawn meanwhile.
-            if self._offers.pop(id(offer.lease), None) is not None:
-                self._offers[id(offer.lease)] = offer._replace(look_at=now + self._ttl_s / _LOOKS)
+            offer.look_at = now + self._ttl_s / _LOOKS
         return due
 
     async def _look_at(self, offer: _Offer) -> None:
