@@ -325,14 +325,16 @@ def _pattern_of(key: str) -> str:
 async def use_everything(url: str, *, namespace: str = "shop") -> None:
     """Leave every kind of key behind: each strategy, a lock that is held, one handed off, one that is free, a switch."""
     for strategy in ("sliding-window-counter", "fixed-window", "moving-window"):
-        limiter = envelope.RateLimiter("20/second", "100/day", storage=url, strategy=strategy, namespace=namespace)
+        limiter = envelope.RateLimiter(
+            "20/second", "100/day", storage=url, strategy=strategy, namespace=namespace, timeout_s=2
+        )
         verdict = await limiter.check("somebody", cost=2)
         await limiter.settle(verdict, 3)
         await limiter.refund(await limiter.check("somebody else"))
         await limiter.check("somebody else")
         await limiter.reset("somebody else")
         await limiter.aclose()
-    locks = envelope.ObjectLocks(url, namespace=namespace)
+    locks = envelope.ObjectLocks(url, namespace=namespace, timeout_s=2)
     await locks.acquire("entity:held")
     handed_off = await locks.acquire("entity:handed-off")
     token = await handed_off.hand_off(claim_within_s=60)
