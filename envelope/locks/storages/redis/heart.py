@@ -268,10 +268,13 @@ class Heart:
     async def _free(self, token: str, keys: tuple[str, ...], lasting_s: float) -> None:
         free_at = self._storage.clock() + lasting_s
         while self._storage.clock() < free_at:
-            with suppress(StorageUnavailableError):
+            try:
                 await self._storage.free(token, keys)
-                return
-            await asyncio.sleep(_AGAIN_S)
+            except StorageUnavailableError as error:
+                if error.is_outage:
+                    await asyncio.sleep(_AGAIN_S)
+                    continue
+            return  # also if what lies there is not ours: asking again would only fill the log
 
 
 class _Thread:
